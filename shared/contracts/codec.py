@@ -1,0 +1,143 @@
+"""Bytes <-> envelope and events: the only JSON between processes.
+
+Evolution: the rules stand on top of `envelope` (versions) and `commands` (members). Reading is strict in what a member
+must be and lenient in what it does not know; whatever cannot be read raises `InvalidRecordError` with a reason that
+fits a dead letter: `not_json`, `version`, `unknown_type`, `envelope`, `payload`.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from shared.contracts.commands import (
+    LicenseCommand,
+    PurchaseLicense,
+    RenewLicense,
+    ReportUsage,
+    TerminateLicense,
+    UpgradeLicense,
+)
+from shared.contracts.envelope import ENVELOPE_VERSION, Envelope
+from shared.contracts.events import EVENT_SOURCE, PublicEvent
+from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, CommandId
+from shared.errors import InvalidRecordError
+
+UUID_VERSION = 7
+
+_COMMANDS: Mapping[str, TypeAdapter[LicenseCommand]] = {
+    "purchase_license": TypeAdapter(PurchaseLicense),
+    "renew_license": TypeAdapter(RenewLicense),
+    "upgrade_license": TypeAdapter(UpgradeLicense),
+    "terminate_license": TypeAdapter(TerminateLicense),
+    "report_usage": TypeAdapter(ReportUsage),
+}
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """Return the record value of `envelope`."""
+    return orjson.dumps(
+        {
+            "version": ENVELOPE_VERSION,
+            "command_id": envelope.command_id,
+            "correlation_id": envelope.correlation_id,
+            "causation_id": envelope.causation_id,
+            "license_id": envelope.license_id,
+            "account": envelope.command.account,
+            "type": envelope.command.type,
+            "payload": envelope.command,
+            "deadline_at": envelope.deadline_at,
+            "occurred_at": envelope.occurred_at,
+        }
+    )
+
+
+def decode_envelope(value: bytes | None) -> tuple[Envelope, bytes]:
+    """Return the envelope in a record value and the SHA-256 of its payload (32 bytes).
+
+    Raises `InvalidRecordError` for everything else.
+    """
+    members = _members(value)
+    if members.get("version") != ENVELOPE_VERSION:
+        raise InvalidRecordError(
+            "version", f"envelope version {members.get('version')!r}, read here: {ENVELOPE_VERSION}"
+        )
+    adapter = _COMMANDS.get(str(members.get("type")))
+    if adapter is None:
+        raise InvalidRecordError("unknown_type", f"command type {str(members.get('type'))[:80]!r}")
+    payload = members.get("payload")
+    try:
+        command = adapter.validate_python(payload)
+    except ValidationError as error:
+        raise InvalidRecordError("payload", _faults(error)) from None
+    envelope = _envelope(members, command)
+    return envelope, sha256(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _members(value: bytes | None) -> dict[str, Any]:
+    if value is None:
+        raise InvalidRecordError("not_json", "the value is null")
+    try:
+        members = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRecordError("not_json", f"{error.msg} at {error.pos}") from None
+    if not isinstance(members, dict):
+        raise InvalidRecordError("not_json", f"a JSON {type(members).__name__}, not an object")
+    return members
+
+
+def _envelope(members: Mapping[str, Any], command: LicenseCommand) -> Envelope:
+    try:
+        envelope = Envelope(
+            command_id=CommandId(UUID(members["command_id"])),
+            correlation_id=UUID(members["correlation_id"]),
+            causation_id=None if members.get("causation_id") is None else UUID(members["causation_id"]),
+            command=command,
+            deadline_at=None if members.get("deadline_at") is None else _moment(members["deadline_at"]),
+            occurred_at=_moment(members["occurred_at"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidRecordError("envelope", f"{type(error).__name__}: {str(error)[:200]}") from None
+    if envelope.command_id.version != UUID_VERSION:
+        raise InvalidRecordError("envelope", f"command_id is a UUID of version {envelope.command_id.version}, not 7")
+    if not ACCOUNT_NAME.fullmatch(command.account) or not LICENSE_NUMBER.fullmatch(command.number):
+        raise InvalidRecordError("payload", "account or number has an impossible form")
+    if members.get("license_id") != envelope.license_id or members.get("account") != command.account:
+        raise InvalidRecordError("envelope", "license_id or account differs from the payload's")
+    return envelope
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without zone")
+    return moment
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(str(part) for part in item['loc'])}: {item['type']}"
+        for item in error.errors(include_input=False, include_url=False, include_context=False)
+    )[:500]
+
+
+def encode_event(event: PublicEvent) -> bytes:
+    """Return `event` as a CloudEvents 1.0 JSON document (structured mode)."""
+    return orjson.dumps(
+        {
+            "specversion": "1.0",
+            "id": event.event_id,
+            "source": EVENT_SOURCE,
+            "type": event.type,
+            "subject": event.subject,
+            "time": event.time,
+            "datacontenttype": "application/json",
+            "sequence": str(event.sequence),
+            "data": event.data,
+        },
+        option=orjson.OPT_UTC_Z,
+    )

@@ -1,0 +1,126 @@
+"""Commands: what somebody asks to be done to one license. Frozen values, tagged by `type`.
+
+Evolution rules
+- A field may be added when it has a default; a field is never renamed, retyped or given another meaning.
+- A new command is a new class in `LicenseCommand`; a command type is never reused.
+- Readers ignore members they do not know. A change that old readers must not ignore raises
+  `envelope.ENVELOPE_VERSION`; workers are rolled out before gateways.
+- Golden bytes of every version stay in `tests/contract/golden/` and must be readable for ever.
+
+Field meanings: docs/protocols/isv-endpoint.md 4. Dates are calendar days in UTC.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Literal
+
+
+class LicensingModel(StrEnum):
+    """How a license is billed: `APS_PROTOCOL_MODEL` 2 or 3."""
+
+    STANDARD = "standard"
+    REPORTING = "reporting"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyDigest:
+    """What is kept of a `PREVIOUS_LICENSE_BODY`: enough to recognize a revision, nothing to leak."""
+
+    sha256: str
+    """Lower-case hexadecimal."""
+    length_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PurchaseLicense:
+    """Create the license (isv-endpoint 5.1)."""
+
+    type: Literal["purchase_license"] = "purchase_license"
+    account: str
+    number: str
+    product: str
+    model: LicensingModel
+    test: bool | None
+    """None when the request carried no flag; that means a real order."""
+    expires_on: date
+    start_on: date | None = None
+    subscription_on: date | None = None
+    purchase_on: date | None = None
+    activation_data: str | None = None
+    reg_name: str | None = None
+    unknown_fields: tuple[str, ...] = ()
+    """Names, never values, of fields that the protocol does not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenewLicense:
+    """Prolong the license to an absolute day (isv-endpoint 5.2)."""
+
+    type: Literal["renew_license"] = "renew_license"
+    account: str
+    number: str
+    product: str
+    model: LicensingModel
+    test: bool | None
+    expires_on: date
+    start_on: date | None = None
+    subscription_on: date | None = None
+    purchase_on: date | None = None
+    activation_data: str | None = None
+    previous_body: BodyDigest | None = None
+    reg_name: str | None = None
+    unknown_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpgradeLicense:
+    """Switch the license to another product (isv-endpoint 5.3)."""
+
+    type: Literal["upgrade_license"] = "upgrade_license"
+    account: str
+    number: str
+    product: str
+    """The new product."""
+    model: LicensingModel
+    test: bool | None
+    expires_on: date | None = None
+    start_on: date | None = None
+    subscription_on: date | None = None
+    purchase_on: date | None = None
+    activation_data: str | None = None
+    previous_body: BodyDigest | None = None
+    reg_name: str | None = None
+    unknown_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TerminateLicense:
+    """End the license for good (isv-endpoint 5.4). The type is that of our own record."""
+
+    type: Literal["terminate_license"] = "terminate_license"
+    account: str
+    number: str
+    product: str | None
+    test: bool | None
+    terminated_on: date | None = None
+    previous_body: BodyDigest | None = None
+    unknown_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportUsage:
+    """Tell the usage counters of a reporting license (isv-endpoint 5.5)."""
+
+    type: Literal["report_usage"] = "report_usage"
+    account: str
+    number: str
+    product: str
+    test: bool | None
+    reg_name: str | None = None
+    unknown_fields: tuple[str, ...] = ()
+
+
+LicenseCommand = PurchaseLicense | RenewLicense | UpgradeLicense | TerminateLicense | ReportUsage
+Operation = PurchaseLicense | RenewLicense | UpgradeLicense
+"""The commands that issue a body and leave a fingerprint."""

@@ -1,0 +1,69 @@
+"""What a decision may look at: the case of one license, and the rules in force."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from shared.contracts.commands import BodyDigest, LicenseCommand, RenewLicense, UpgradeLicense
+from shared.contracts.identifiers import Fingerprint
+from shared.domain.catalog import Catalog
+from shared.domain.license import License
+
+
+class RevisionCause(StrEnum):
+    """What issued a revision."""
+
+    ISSUED = "issued"
+    RENEWED = "renewed"
+    UPGRADED = "upgraded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRevision:
+    """One issued body, as far as deciding needs it."""
+
+    revision: int
+    product: str
+    cause: RevisionCause
+    body: BodyDigest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One license and what is remembered about it."""
+
+    license: License | None
+    operations: frozenset[Fingerprint] = frozenset()
+    """Fingerprints of earlier successful operations, as far as the commands at hand may ask for them."""
+    history: tuple[PastRevision, ...] = ()
+    """Revisions in rising order; loaded only where `needs_history` says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Switches that an installation may set."""
+
+    nfr_to_regular_allowed: bool = False
+    terminate_unknown_is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The catalog and the policy in force."""
+
+    catalog: Catalog
+    policy: Policy = field(default_factory=Policy)
+
+
+def needs_history(license: License | None, commands: Sequence[LicenseCommand]) -> bool:
+    """Whether deciding `commands` on `license` may need its earlier revisions.
+
+    Only a RENEW that brings a body of another product than the one held can tell of a lost upgrade.
+    """
+    if license is None:
+        return False
+    held = {license.product} | {command.product for command in commands if isinstance(command, UpgradeLicense)}
+    return any(
+        isinstance(command, RenewLicense) and command.previous_body is not None and held != {command.product}
+        for command in commands
+    )

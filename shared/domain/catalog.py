@@ -1,0 +1,123 @@
+"""The catalog as the rules see it: products, and which may become which.
+
+A catalog is data with a version (`deploy/catalog/example.yaml`; read by `shared.domain.catalog_check`). NFR twins
+(`NFR-…`) are never written down: they follow by rule (docs/protocols/isv-endpoint.md 5.3):
+for every edge A -> B also NFR-A -> NFR-B; A -> NFR-A; and A -> NFR-B for every B above A.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from shared.contracts.commands import LicensingModel
+
+NFR_PREFIX = "NFR-"
+
+
+class Provider(StrEnum):
+    """Who fulfils a product."""
+
+    LOCAL = "local"
+    """We sign the license body ourselves."""
+    ISPLICENSE = "isplicense"
+    """Ordered upstream from an ISPlicense panel."""
+
+
+class CounterKind(StrEnum):
+    """How usage events of a counter add up."""
+
+    LEVEL = "level"
+    INCREMENT = "increment"
+
+
+class ProductKind(StrEnum):
+    """Through which protocol a product is sold."""
+
+    ISV = "isv"
+    KEY_ITEM = "key_item"
+    """An item of a Partner API key; unknown to the ISV endpoint."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counter:
+    """One usage counter of a reporting product."""
+
+    name: str
+    kind: CounterKind
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderOffer:
+    """How a product is ordered upstream (docs/protocols/isplicense.md 6)."""
+
+    order_function: str
+    pricelist: int
+    node_code: int | None = None
+    periods_months: tuple[int, ...] = (1, 12)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """One SKU."""
+
+    sku: str
+    kind: ProductKind = ProductKind.ISV
+    model: LicensingModel = LicensingModel.STANDARD
+    provider: Provider = Provider.LOCAL
+    upgrades_to: tuple[str, ...] = ()
+    counters: tuple[Counter, ...] = ()
+    period_months: int = 1
+    """Length of one period ordered upstream; 0 is lifetime."""
+    offer: ProviderOffer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A product id found in the catalog: the product, and whether the NFR twin was named."""
+
+    product: Product
+    nfr: bool
+
+    @property
+    def product_id(self) -> str:
+        """The id as requests write it."""
+        return NFR_PREFIX + self.product.sku if self.nfr else self.product.sku
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """One version of the catalog, already checked: acyclic, every edge between known products of one kind and model."""
+
+    version: int
+    products: Mapping[str, Product]
+    _above: dict[str, frozenset[str]] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def find(self, product_id: str) -> Listed | None:
+        """Return what `product_id` names on the ISV endpoint, None for an unknown id or a key item."""
+        nfr = product_id.startswith(NFR_PREFIX)
+        product = self.products.get(product_id.removeprefix(NFR_PREFIX) if nfr else product_id)
+        if product is None or product.kind is not ProductKind.ISV:
+            return None
+        return Listed(product, nfr)
+
+    def above(self, sku: str) -> frozenset[str]:
+        """Return every SKU that `sku` can become by one or more declared upgrades."""
+        known = self._above.get(sku)
+        if known is None:
+            product = self.products.get(sku)
+            direct = frozenset(product.upgrades_to if product is not None else ())
+            known = direct.union(*(self.above(higher) for higher in direct))
+            self._above[sku] = known
+        return known
+
+    def can_upgrade(self, current: Listed, target: Listed, *, nfr_to_regular_allowed: bool) -> bool:
+        """Whether a license may go from `current` to another product `target` (isv-endpoint 5.3)."""
+        from_sku, to_sku = current.product.sku, target.product.sku
+        declared = to_sku in current.product.upgrades_to
+        match current.nfr, target.nfr:
+            case (True, True) | (False, False):
+                return declared
+            case (False, True):
+                return to_sku == from_sku or to_sku in self.above(from_sku)
+            case _:
+                return nfr_to_regular_allowed and (to_sku == from_sku or declared)

@@ -1,0 +1,72 @@
+"""The decider: `(case, command, rules, now)` -> `Decision`. The branches are here, the leaves one file per command.
+
+Order of questions for every request (docs/protocols/isv-endpoint.md 7 and 8.2):
+1. a license that is due lapses first, whoever asks;
+2. a known fingerprint is answered with the current body, but never for a terminated license: termination is final;
+3. the state: unknown, lapsed, suspended, terminated;
+4. everything that makes the request itself impossible: product, model, date, edge, test flag;
+5. a PURCHASE of a number that is held: a repeat when alike, else a conflict.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import assert_never
+
+from shared.contracts.commands import (
+    LicenseCommand,
+    Operation,
+    PurchaseLicense,
+    RenewLicense,
+    ReportUsage,
+    TerminateLicense,
+    UpgradeLicense,
+)
+from shared.domain.case import Case, Rules
+from shared.domain.decision import CurrentBody, Decision
+from shared.domain.events import LicenseLapsed
+from shared.domain.fingerprint import fingerprint_of
+from shared.domain.license import License, LicenseStatus, evolve
+from shared.domain.purchase import purchase
+from shared.domain.renew import renew
+from shared.domain.report_usage import report_usage
+from shared.domain.term import is_due
+from shared.domain.terminate import terminate
+from shared.domain.upgrade import upgrade
+
+
+def decide(case: Case, command: LicenseCommand, rules: Rules, *, now: datetime) -> Decision:
+    """Return what becomes of `command`. `now` is the business clock, aware UTC. Never raises."""
+    license = case.license
+    if license is None or not is_lapse_due(license, now):
+        return _decide(case, command, rules, now)
+    lapsed = LicenseLapsed(at=now)
+    decision = _decide(replace(case, license=evolve(license, lapsed)), command, rules, now)
+    return replace(decision, events=(lapsed, *decision.events))
+
+
+def is_lapse_due(license: License, now: datetime) -> bool:
+    """Whether the license still counts as active although its last day is over."""
+    return license.status is LicenseStatus.ACTIVE and license.expires_on is not None and is_due(license.expires_on, now)
+
+
+def _decide(case: Case, command: LicenseCommand, rules: Rules, now: datetime) -> Decision:
+    match command:
+        case PurchaseLicense():
+            return _repeat(case, command) or purchase(case.license, command, rules.catalog, now=now)
+        case RenewLicense():
+            return _repeat(case, command) or renew(case, command, rules.catalog, now=now)
+        case UpgradeLicense():
+            return _repeat(case, command) or upgrade(case.license, command, rules, now=now)
+        case TerminateLicense():
+            return terminate(case.license, command, rules.policy, now=now)
+        case ReportUsage():
+            return report_usage(case.license, command, rules.catalog)
+        case _:
+            assert_never(command)
+
+
+def _repeat(case: Case, command: Operation) -> Decision | None:
+    if case.license is None or case.license.status is LicenseStatus.TERMINATED:
+        return None
+    fingerprint = fingerprint_of(command)
+    return Decision(answer=CurrentBody(fingerprint)) if fingerprint in case.operations else None

@@ -1,0 +1,63 @@
+"""What `decide` gives back: events, effects and one answer. Values only; a "no" is an answer like any other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from shared.contracts.identifiers import Fingerprint
+from shared.contracts.outcomes import RejectionCode, TerminationOutcome
+from shared.domain.events import LicenseEvent
+
+
+@dataclass(frozen=True, slots=True)
+class CurrentBody:
+    """Answer: the body and last day in force after the decision. `fingerprint` is remembered for repeats."""
+
+    fingerprint: Fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """Answer: what a TERMINATE found."""
+
+    outcome: TerminationOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Answer: no, and why. `details` are the values that its text names; each passed its own check before."""
+
+    code: RejectionCode
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+Answer = CurrentBody | Termination | Rejected
+
+
+class AlertKind(StrEnum):
+    """Findings that people should look at; label values of `keyway_license_alerts_total`."""
+
+    TOMBSTONE_RECORDED = "tombstone_recorded"
+    UPGRADE_REVERSED = "upgrade_reversed"
+    UPGRADE_MOVED_EXPIRY = "upgrade_moved_expiry"
+    PRODUCT_DIFFERS = "product_differs"
+    SUBSCRIPTION_DATE_DIFFERS = "subscription_date_differs"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One finding, with the text for its log line and audit row."""
+
+    kind: AlertKind
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The whole outcome of one command."""
+
+    answer: Answer
+    events: tuple[LicenseEvent, ...] = ()
+    alerts: tuple[Alert, ...] = ()
+    forget_operations_after: int | None = None
+    """Fingerprints of operations later than this revision are undone and must not answer repeats any more."""

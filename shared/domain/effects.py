@@ -1,0 +1,127 @@
+"""What one command leaves behind, and what a batch must know before: the values between handler and store.
+
+The store writes all effects of a batch in one transaction, or none. Everything a redelivery or a repeat needs is in
+it: the stored reply with the command id, the operation's fingerprint, the body of each revision.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from uuid import UUID
+
+from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
+from shared.contracts.replies import ReplyStatus
+from shared.domain.case import RevisionCause
+from shared.domain.license import License
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReply:
+    """A reply as it is stored: the bytes of a license body stand once, with their revision."""
+
+    status: ReplyStatus
+    meta: bytes = b""
+    body: bytes = b""
+    """Empty for `LICENSE_BODY`: there the body is that of `revision`."""
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRevision:
+    """One issued body."""
+
+    revision: int
+    cause: RevisionCause
+    product: str
+    expires_on: date
+    body: bytes
+    body_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboxEvent:
+    """One public event, ready to be published."""
+
+    event_id: UUID
+    type: str
+    sequence: int
+    value: bytes
+    """CloudEvents JSON."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One link of a license's audit chain: `entry_sha256` = SHA-256(previous_sha256 + entry)."""
+
+    entry: bytes
+    """JSON: who asked what, when, and what became of it. Nothing secret."""
+    previous_sha256: bytes
+    entry_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseWrite:
+    """The state of a license after the last command of a batch that touched it."""
+
+    license: License
+    version_before: int
+    """Version read; 0 for a license that is new. The write fails as a conflict when it is no longer so."""
+    activation_code: str | None
+    """For a new license only; immutable afterwards."""
+    audit_sha256: bytes
+    """Head of the audit chain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandEffect:
+    """Everything one command leaves behind."""
+
+    command_id: CommandId
+    license_id: LicenseId
+    payload_sha256: bytes
+    reply: StoredReply
+    handled_at: datetime
+    """System clock."""
+    write: LicenseWrite | None = None
+    """Set on the last effect of each touched license in the batch only."""
+    revision: NewRevision | None = None
+    operation: tuple[Fingerprint, int] | None = None
+    """Fingerprint to remember, with the revision in force."""
+    forget_operations_after: int | None = None
+    events: tuple[OutboxEvent, ...] = ()
+    audit: AuditEntry | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredResult:
+    """The remembered outcome of a command id."""
+
+    payload_sha256: bytes
+    reply: StoredReply
+    body: bytes
+    """The bytes to send: `reply.body`, or the body of its revision."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredLicense:
+    """A license as read, with what a decision and its answer need."""
+
+    license: License
+    version: int
+    audit_sha256: bytes
+    body: bytes
+    """Body of the current revision; empty for a tombstone."""
+    operations: frozenset[Fingerprint]
+    """Those of the asked fingerprints that are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a batch found stored."""
+
+    results: Mapping[CommandId, StoredResult] = field(default_factory=dict)
+    licenses: Mapping[LicenseId, StoredLicense] = field(default_factory=dict)
+
+
+NO_AUDIT = bytes(32)
+"""Head of an audit chain before its first entry."""

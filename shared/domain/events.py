@@ -1,0 +1,82 @@
+"""What happened to a license, in full: the input of `evolve`. Internal; `publication` makes the public form of it."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from shared.contracts.commands import LicensingModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseIssued:
+    """The license was created and its first body issued."""
+
+    at: datetime
+    account: str
+    number: str
+    product: str
+    model: LicensingModel
+    test: bool
+    subscription_on: date
+    start_on: date
+    purchase_on: date
+    expires_on: date
+    activation_data: str | None
+    reg_name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseRenewed:
+    """A later last day was set and a new body issued."""
+
+    at: datetime
+    product: str
+    """The product held; another than before only when a lost upgrade was reversed (isv-endpoint 8.2 rule 6)."""
+    active: bool
+    """Whether the new last day makes the license active (it may be in the past already)."""
+    expires_on: date
+    start_on: date
+    purchase_on: date
+    activation_data: str | None
+    reg_name: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseUpgraded:
+    """The license became another product and a new body was issued."""
+
+    at: datetime
+    product: str
+    expires_on: date
+    purchase_on: date
+    activation_data: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseLapsed:
+    """The last day is over."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseTerminated:
+    """The license was ended for good."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TombstoneRecorded:
+    """A number that was never issued was terminated: it can never be sold later."""
+
+    at: datetime
+    account: str
+    number: str
+    product: str
+    """As the request named it; empty when it named none."""
+    test: bool
+
+
+LicenseEvent = LicenseIssued | LicenseRenewed | LicenseUpgraded | LicenseLapsed | LicenseTerminated | TombstoneRecorded
+BODY_EVENTS = (LicenseIssued, LicenseRenewed, LicenseUpgraded)
+"""Events that issue a new license body, and so a revision."""

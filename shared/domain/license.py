@@ -1,0 +1,163 @@
+"""The license: one frozen value, its statuses, and the only door that changes it.
+
+`TRANSITIONS` is the law of this file: a status changes only along it, and only through `evolve`. Final statuses stand
+in it too, with nothing to go to. `suspended` is a flag beside the status (isv-endpoint 7); what is shown to people is
+derived: terminated > suspended > lapsed > active.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from enum import StrEnum
+from typing import assert_never
+
+from shared.contracts.commands import LicensingModel
+from shared.contracts.identifiers import LicenseId, license_id
+from shared.domain.catalog import NFR_PREFIX
+from shared.domain.events import (
+    LicenseEvent,
+    LicenseIssued,
+    LicenseLapsed,
+    LicenseRenewed,
+    LicenseTerminated,
+    LicenseUpgraded,
+    TombstoneRecorded,
+)
+
+
+class LicenseStatus(StrEnum):
+    """Stored statuses."""
+
+    ACTIVE = "active"
+    LAPSED = "lapsed"
+    TERMINATED = "terminated"
+
+
+TRANSITIONS: Mapping[LicenseStatus, frozenset[LicenseStatus]] = {
+    LicenseStatus.ACTIVE: frozenset({LicenseStatus.ACTIVE, LicenseStatus.LAPSED, LicenseStatus.TERMINATED}),
+    LicenseStatus.LAPSED: frozenset({LicenseStatus.LAPSED, LicenseStatus.ACTIVE, LicenseStatus.TERMINATED}),
+    LicenseStatus.TERMINATED: frozenset(),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class License:
+    """The state of one license, as events folded by `evolve` leave it."""
+
+    account: str
+    number: str
+    product: str
+    """SKU, with the `NFR-` prefix when not for resale."""
+    model: LicensingModel
+    status: LicenseStatus
+    suspended: bool = False
+    test: bool = False
+    subscription_on: date | None = None
+    start_on: date | None = None
+    purchase_on: date | None = None
+    expires_on: date | None = None
+    """Last day; None only for a tombstone."""
+    terminated_at: datetime | None = None
+    activation_data: str | None = None
+    reg_name: str | None = None
+    revision: int = 0
+    """Issued bodies, counted from 1; 0 only for a tombstone."""
+    key_version: int = 0
+    """Last part of a Partner key number; raised by upgrades."""
+    sequence: int = 0
+    """Number of the latest event."""
+
+    @property
+    def license_id(self) -> LicenseId:
+        """The id: record key and unit of order."""
+        return license_id(self.account, self.number)
+
+    @property
+    def nfr(self) -> bool:
+        """Whether it is not for resale."""
+        return self.product.startswith(NFR_PREFIX)
+
+    @property
+    def shown_status(self) -> str:
+        """The status that people and events see."""
+        if self.suspended and self.status is not LicenseStatus.TERMINATED:
+            return "suspended"
+        return self.status.value
+
+
+def evolve(license: License | None, event: LicenseEvent) -> License:
+    """Return the license after `event`. Total over what `decide` emits: it never refuses."""
+    if isinstance(event, LicenseIssued | TombstoneRecorded):
+        return _create(event)
+    assert license is not None, "every other event follows an issue"  # noqa: S101 - decide's own guarantee
+    match event:
+        case LicenseRenewed():
+            return replace(
+                license,
+                status=_moved(license.status, LicenseStatus.ACTIVE if event.active else license.status),
+                product=event.product,
+                expires_on=event.expires_on,
+                start_on=event.start_on,
+                purchase_on=event.purchase_on,
+                activation_data=event.activation_data,
+                reg_name=event.reg_name,
+                revision=license.revision + 1,
+                sequence=license.sequence + 1,
+            )
+        case LicenseUpgraded():
+            return replace(
+                license,
+                product=event.product,
+                expires_on=event.expires_on,
+                purchase_on=event.purchase_on,
+                activation_data=event.activation_data,
+                revision=license.revision + 1,
+                key_version=license.key_version + 1,
+                sequence=license.sequence + 1,
+            )
+        case LicenseLapsed():
+            return replace(license, status=_moved(license.status, LicenseStatus.LAPSED), sequence=license.sequence + 1)
+        case LicenseTerminated():
+            return replace(
+                license,
+                status=_moved(license.status, LicenseStatus.TERMINATED),
+                terminated_at=event.at,
+                sequence=license.sequence + 1,
+            )
+        case _:
+            assert_never(event)
+
+
+def _create(event: LicenseIssued | TombstoneRecorded) -> License:
+    if isinstance(event, TombstoneRecorded):
+        return License(
+            account=event.account,
+            number=event.number,
+            product=event.product,
+            model=LicensingModel.STANDARD,
+            status=LicenseStatus.TERMINATED,
+            test=event.test,
+            terminated_at=event.at,
+            sequence=1,
+        )
+    return License(
+        account=event.account,
+        number=event.number,
+        product=event.product,
+        model=event.model,
+        status=LicenseStatus.ACTIVE,
+        test=event.test,
+        subscription_on=event.subscription_on,
+        start_on=event.start_on,
+        purchase_on=event.purchase_on,
+        expires_on=event.expires_on,
+        activation_data=event.activation_data,
+        reg_name=event.reg_name,
+        revision=1,
+        sequence=1,
+    )
+
+
+def _moved(current: LicenseStatus, target: LicenseStatus) -> LicenseStatus:
+    assert target in TRANSITIONS[current], f"{current} never becomes {target}"  # noqa: S101 - the law of this file
+    return target

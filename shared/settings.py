@@ -1,0 +1,157 @@
+"""Every setting of every process: the only reader of the environment.
+
+Variables carry the prefix `KEYWAY_`; `KEYWAY_X_FILE` names a file that holds the value of `KEYWAY_X` (mounted secrets).
+A variable with the prefix that no field knows stops the start, so that a typing slip can never be a silent default.
+"""
+
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from shared.errors import ConfigurationError
+
+PREFIX = "KEYWAY_"
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseModel):
+    """The settings with their bounds and defaults; names are the variables without the prefix, in lower case."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: SecretStr = Field(
+        SecretStr(""), description="PostgreSQL, `postgresql://user:password@host:port/database`"
+    )
+    kafka_bootstrap: str = Field("", description="Kafka, `host:port[,host:port]`")
+    topic_prefix: Annotated[str, Field(pattern=r"^[a-z0-9.-]{0,40}$")] = Field(
+        "", description="Put before every topic and group name: several installations on one broker"
+    )
+    kafka_session_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
+        10.0, description="After this silence the group gives a worker's partitions to another"
+    )
+
+    http_host: str = Field("127.0.0.1", description="Address of the public port; without TLS loopback only")
+    http_port: Port = Field(8080, description="Public port")
+    admin_host: str = Field("127.0.0.1", description="Address of the admin port (health, metrics)")
+    admin_port: Port = Field(8090, description="Admin port")
+    tls_cert: Path | None = Field(None, description="Certificate chain (PEM) of the public port")
+    tls_key: Path | None = Field(None, description="Private key (PEM) of the public port")
+    behind_tls_proxy: bool = Field(False, description="A terminating proxy stands before the public port")  # noqa: FBT003 - pydantic takes the default first
+
+    reply_budget_seconds: Annotated[float, Field(ge=0.5, le=300)] = Field(
+        25.0, description="A caller waits at most this long; then 504"
+    )
+    body_limit_bytes: Annotated[int, Field(ge=1024, le=2_097_152)] = Field(
+        524_288, description="Largest request body; above it 413"
+    )
+    inflight_max: Annotated[int, Field(ge=1, le=65_536)] = Field(
+        4096, description="Requests in flight per gateway process; above it 503"
+    )
+    credential_cache_seconds: Annotated[float, Field(ge=0, le=60)] = Field(
+        30.0, description="A verified credential is trusted this long without hashing again"
+    )
+
+    license_issuer: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        "keyway", description="Claim `iss` of every license body"
+    )
+    signing_keys_file: Path | None = Field(
+        None, description="Private signing keys of the license worker (made by `keyway keys rotate`)"
+    )
+    terminate_unknown_is_error: bool = Field(
+        False,  # noqa: FBT003 - pydantic takes the default first
+        description="Answer TERMINATE of a number never issued with 404 instead of 200 and a tombstone",
+    )
+    nfr_to_regular_allowed: bool = Field(False, description="Allow UPGRADE from an NFR product to a regular one")  # noqa: FBT003 - pydantic takes the default first
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe line to log")
+    clock_offset_file: Path | None = Field(
+        None, description="Local stack only: file with the seconds by which the business clock is moved"
+    )
+
+    provider_isplicense_url: str = Field("", description="Base address of the ISPlicense panel")
+    provider_isplicense_user: str = Field("", description="Panel user")
+    provider_isplicense_password: SecretStr = Field(SecretStr(""), description="Panel password")
+
+    @model_validator(mode="after")
+    def _tls_is_whole_and_safe(self) -> "Settings":
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("KEYWAY_TLS_CERT and KEYWAY_TLS_KEY go together: set both or neither")
+        if self.tls_cert is None and not self.behind_tls_proxy and not is_loopback(self.http_host):
+            raise ValueError(
+                f"KEYWAY_HTTP_HOST={self.http_host} is not loopback and there is no TLS: set KEYWAY_TLS_CERT and "
+                "KEYWAY_TLS_KEY, or KEYWAY_BEHIND_TLS_PROXY=true, or bind to 127.0.0.1"
+            )
+        return self
+
+    def require_database_url(self) -> str:
+        """Return the database address. Raises `ConfigurationError` when it is not set."""
+        if not self.database_url.get_secret_value():
+            raise ConfigurationError("KEYWAY_DATABASE_URL is not set: name the PostgreSQL to use")
+        return self.database_url.get_secret_value()
+
+    def require_kafka_bootstrap(self) -> str:
+        """Return the broker address. Raises `ConfigurationError` when it is not set."""
+        if not self.kafka_bootstrap:
+            raise ConfigurationError("KEYWAY_KAFKA_BOOTSTRAP is not set: name the Kafka to use, host:port")
+        return self.kafka_bootstrap
+
+    def require_signing_keys_file(self) -> Path:
+        """Return the file of private keys. Raises `ConfigurationError` when it is not set."""
+        if self.signing_keys_file is None:
+            raise ConfigurationError("KEYWAY_SIGNING_KEYS_FILE is not set: make one with `keyway keys rotate`")
+        return self.signing_keys_file
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` can only be reached from this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings of this process.
+
+    Reads `environment` (the process's own when None). Raises `ConfigurationError` naming each unknown, missing or
+    ill-formed variable; secret values never appear in the text.
+    """
+    source = os.environ if environment is None else environment  # noqa: TID251 - the one place that may
+    given: dict[str, str] = {}
+    unknown: list[str] = []
+    for variable, value in source.items():
+        if not variable.startswith(PREFIX):
+            continue
+        name = variable.removeprefix(PREFIX).lower()
+        if name in Settings.model_fields:
+            given[name] = value
+        elif name.endswith("_file") and name.removesuffix("_file") in Settings.model_fields:
+            given[name.removesuffix("_file")] = _read_secret(variable, Path(value))
+        else:
+            unknown.append(variable)
+    if unknown:
+        raise ConfigurationError(f"unknown setting {', '.join(sorted(unknown))}: see docs/settings.md for the names")
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(_complaints(error))) from None
+
+
+def _read_secret(variable: str, path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{variable} names {path}, which cannot be read: {type(error).__name__}") from None
+
+
+def _complaints(error: ValidationError) -> list[str]:
+    return [
+        f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}"
+        if item["loc"]
+        else item["msg"].removeprefix("Value error, ")
+        for item in error.errors(include_input=False, include_url=False)
+    ]

@@ -1,0 +1,1 @@
+"""Worker processes: one package per role, and what every role stands on (`runtime`)."""

@@ -1,0 +1,1 @@
+"""The license role: commands in, decisions stored, replies out."""

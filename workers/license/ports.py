@@ -1,0 +1,50 @@
+"""What the license handler needs from the outside, in its own words."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
+from shared.domain.body import Claims
+from shared.domain.case import PastRevision, Rules
+from shared.domain.effects import CommandEffect, Loaded
+
+
+class LicenseStore(Protocol):
+    """The truth about licenses. Every method may raise `UnavailableError`; then nothing is known to have happened."""
+
+    async def load(
+        self,
+        command_ids: Collection[CommandId],
+        license_ids: Collection[LicenseId],
+        fingerprints: Collection[Fingerprint],
+    ) -> Loaded:
+        """Return the known results, licenses and operations of a batch, in one round trip."""
+        ...
+
+    async def load_history(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[PastRevision, ...]]:
+        """Return all revisions of the licenses, rising."""
+        ...
+
+    async def store(self, effects: Sequence[CommandEffect]) -> None:
+        """Write all effects in one transaction.
+
+        Raises `ConflictError` when a license or a command id is no longer as it was read, and `StoreRefusedError`
+        when a value cannot be stored at all (then the batch is split until the one at fault stands alone).
+        """
+        ...
+
+
+class BodySigner(Protocol):
+    """Makes license bodies."""
+
+    def sign(self, claims: Claims) -> bytes:
+        """Return the license body for `claims`: a compact JWS, the same bytes for the same claims and key."""
+        ...
+
+
+class RulesSource(Protocol):
+    """The rules in force."""
+
+    def current(self) -> Rules:
+        """Return the newest known catalog and the policy; never waits."""
+        ...
