@@ -141,3 +141,20 @@ def encode_event(event: PublicEvent) -> bytes:
         },
         option=orjson.OPT_UTC_Z,
     )
+
+
+def encode_details(details: Mapping[str, str]) -> bytes:
+    """Return the details of a rejection as the body of its reply; empty when there are none."""
+    return orjson.dumps(dict(details)) if details else b""
+
+
+def decode_details(body: bytes) -> dict[str, str]:
+    """Return the details of a rejection from the body of its reply. Raises `InvalidRecordError`."""
+    if not body:
+        return {}
+    return {str(name): str(value) for name, value in _members(body).items()}
+
+
+def encode_audit_entry(story: Mapping[str, object]) -> bytes:
+    """Return an audit entry as JSON; the bytes are what the chain hashes, so they are stored as they are."""
+    return orjson.dumps(dict(story), option=orjson.OPT_UTC_Z)

@@ -1,6 +1,6 @@
 """What a decision may look at: the case of one license, and the rules in force."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -33,8 +33,8 @@ class Case:
     """One license and what is remembered about it."""
 
     license: License | None
-    operations: frozenset[Fingerprint] = frozenset()
-    """Fingerprints of earlier successful operations, as far as the commands at hand may ask for them."""
+    operations: Mapping[Fingerprint, int] = field(default_factory=dict)
+    """Earlier successful operations and the revision each left, as far as the commands at hand may ask for them."""
     history: tuple[PastRevision, ...] = ()
     """Revisions in rising order; loaded only where `needs_history` says so."""
 

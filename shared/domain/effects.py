@@ -111,8 +111,8 @@ class StoredLicense:
     audit_sha256: bytes
     body: bytes
     """Body of the current revision; empty for a tombstone."""
-    operations: frozenset[Fingerprint]
-    """Those of the asked fingerprints that are known."""
+    operations: Mapping[Fingerprint, int]
+    """Those of the asked fingerprints that are known, each with the revision that it left."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
 """What the license handler needs from the outside, in its own words."""
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Protocol
+from contextlib import AbstractContextManager
+from typing import Literal, Protocol
 
+from shared.contracts.envelope import Envelope
 from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
 from shared.domain.body import Claims
 from shared.domain.case import PastRevision, Rules
+from shared.domain.decision import Alert
 from shared.domain.effects import CommandEffect, Loaded
 
 
@@ -47,4 +50,20 @@ class RulesSource(Protocol):
 
     def current(self) -> Rules:
         """Return the newest known catalog and the policy; never waits."""
+        ...
+
+
+class HandlerObserver(Protocol):
+    """Watches the handler for logs and metrics; never raises, never waits."""
+
+    def phase(self, name: Literal["read", "decide", "write"]) -> AbstractContextManager[None]:
+        """Time one phase of a batch."""
+        ...
+
+    def command_handled(self, envelope: Envelope, outcome: str, alerts: Sequence[Alert]) -> None:
+        """One command has its lasting outcome: `done`, `repeated`, `redelivered`, `expired` or a code."""
+        ...
+
+    def conflict_met(self) -> None:
+        """Somebody else wrote first; the batch is read and decided again."""
         ...
