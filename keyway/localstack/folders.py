@@ -1,0 +1,59 @@
+"""Where the local stack keeps things: one home folder per checkout, with a shared download cache and the state in it.
+
+Standard library only: `deploy/bootstrap.py` uses this module before anything is installed.
+
+The home is `.keyway` in the checkout. For root it is a folder of its own below the persistent temporary directory: root
+may work in a checkout that nobody else can enter, and the uid that runs PostgreSQL for root must reach its binaries.
+"""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PERSISTENT_TEMPORARY = Path("/var/tmp")  # noqa: S108 - made below with an owner check; the name alone is not trusted
+WALKABLE = 0o711
+PRIVATE = 0o700
+
+
+class UnsafeFolderError(Exception):
+    """A folder that should be ours belongs to somebody else or may be written by others."""
+
+
+def home_folder(checkout: Path = CHECKOUT) -> Path:
+    """Return the home folder of `checkout`, made if missing. Raises `UnsafeFolderError` when it cannot be trusted."""
+    if os.geteuid() != 0:
+        return own_folder(checkout / ".keyway", PRIVATE)
+    mark = hashlib.sha256(str(checkout).encode()).hexdigest()[:8]
+    return own_folder(PERSISTENT_TEMPORARY / f"keyway-root-{mark}", WALKABLE)
+
+
+def own_folder(path: Path, mode: int) -> Path:
+    """Return `path`, made with `mode` if missing. Raises `UnsafeFolderError` unless it is ours alone to write."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=mode)
+        path.chmod(mode)  # mkdir is subject to the umask; this is not
+    except FileExistsError:
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWOTH):
+            raise UnsafeFolderError(
+                f"{path} exists but is not a folder that only this user may write: remove it or name another"
+            ) from None
+    return path
+
+
+def cache_folder(named: Path | None = None) -> Path:
+    """Return the download cache, shared by every state folder of this checkout; `named` overrides the place."""
+    return own_folder(home_folder() / "cache" if named is None else named.absolute(), WALKABLE)
+
+
+def default_state_folder() -> Path:
+    """Return where `keyway up` keeps its data when no `--state-dir` is given."""
+    return home_folder() / "stack"
+
+
+def walkable_by_others(path: Path) -> bool:
+    """Whether a foreign uid can reach `path`: every folder on the way has the execute bit for others."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))
