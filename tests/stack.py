@@ -14,6 +14,7 @@ import hashlib
 import json
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -46,6 +47,7 @@ IN_USE_TRIES = 50
 Server = TypeVar("Server", PostgresServer, KafkaServer)
 
 _reservations = PortReservations()
+_kept: list[subprocess.Popen[bytes]] = []  # servers that outlive us: dropping the objects would warn about that
 
 
 def local_settings() -> Settings:
@@ -235,7 +237,8 @@ async def _reused_server(name: str, make: Callable[..., Server]) -> Server:
             ports_file.write_text(json.dumps(ports))
             server = make(state, *ports, kept=True)
             server.initialize()
-            identity = identify(start(server.launch()).pid)
+            _kept.append(start(server.launch()))
+            identity = identify(_kept[-1].pid)
             assert identity is not None, f"{name} ended at once; see {server.log}"
             write_record(record, [identity])
         await server.wait_until_ready(seconds=START_SECONDS)
