@@ -1,0 +1,178 @@
+"""Typed access to the metrics of `metric_names`, bound to a registry that the composition root builds.
+
+Children of labelled metrics are resolved when the registry is bound, so that counting on the hot path is one call and
+a value outside the declared labels is a `KeyError` in a test, not a new time series in production.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Self
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from shared.contracts.outcomes import RejectionCode
+from shared.contracts.replies import ReplyStatus
+from shared.telemetry import metric_names as names
+from shared.telemetry.metric_names import MetricDefinition, MetricKind
+
+
+class Phase(StrEnum):
+    """The parts of a batch's time."""
+
+    DECODE = "decode"
+    READ = "read"
+    DECIDE = "decide"
+    WRITE = "write"
+    HANDLE = "handle"
+    """Read, decide and write together, as the runtime sees the handler."""
+    REPLY = "reply"
+
+
+class RetriedStep(StrEnum):
+    """The steps of a batch that are repeated until a machine answers."""
+
+    HANDLE = "handle"
+    REPLY = "reply"
+    DEAD_LETTER = "dead_letter"
+
+
+DEAD_LETTER_REASONS = ("not_json", "version", "unknown_type", "envelope", "payload", "header", "id_reuse", "too_large")
+OTHER_REASON = "other"
+
+
+def counter(registry: CollectorRegistry, definition: MetricDefinition) -> Counter:
+    """Return the counter of `definition`, registered. Raises `ValueError` when it is not a counter."""
+    _require(definition, MetricKind.COUNTER)
+    return Counter(definition.name, definition.meaning, definition.labels, registry=registry)
+
+
+def gauge(registry: CollectorRegistry, definition: MetricDefinition) -> Gauge:
+    """Return the gauge of `definition`, registered. Raises `ValueError` when it is not a gauge."""
+    _require(definition, MetricKind.GAUGE)
+    return Gauge(definition.name, definition.meaning, definition.labels, registry=registry)
+
+
+def histogram(registry: CollectorRegistry, definition: MetricDefinition) -> Histogram:
+    """Return the histogram of `definition`, registered. Raises `ValueError` when it is not a histogram."""
+    _require(definition, MetricKind.HISTOGRAM)
+    return Histogram(
+        definition.name, definition.meaning, definition.labels, buckets=definition.buckets, registry=registry
+    )
+
+
+def _require(definition: MetricDefinition, kind: MetricKind) -> None:
+    if definition.kind is not kind:
+        raise ValueError(f"{definition.name} is declared as a {definition.kind}, not as a {kind}")
+
+
+def counters_by(
+    registry: CollectorRegistry, definition: MetricDefinition, values: Iterable[str]
+) -> Mapping[str, Counter]:
+    """Return the children of a counter with one label, by label value."""
+    parent = counter(registry, definition)
+    return {value: parent.labels(value) for value in values}
+
+
+def histograms_by(
+    registry: CollectorRegistry, definition: MetricDefinition, values: Iterable[str]
+) -> Mapping[str, Histogram]:
+    """Return the children of a histogram with one label, by label value."""
+    parent = histogram(registry, definition)
+    return {value: parent.labels(value) for value in values}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerMetrics:
+    """What a license worker counts."""
+
+    batch_commands: Histogram
+    phase_seconds: Mapping[str, Histogram]
+    """By `Phase`."""
+    handled: Mapping[str, Counter]
+    """By `ReplyStatus` name in lower case."""
+    rejected: Mapping[str, Counter]
+    """By `RejectionCode`."""
+    dedupe_hits: Mapping[str, Counter]
+    """`command_id` (redelivered) and `operation` (repeated by its caller)."""
+    expired: Counter
+    queue_age_seconds: Histogram
+    queued_records: Gauge
+    lag_records: Gauge
+    """Labelled by partition number."""
+    watermark_offset: Gauge
+    """Labelled by partition number."""
+    partitions_assigned: Gauge
+    rebalances: Counter
+    commits_failed: Counter
+    retries: Mapping[str, Counter]
+    """By `RetriedStep`."""
+    dead_letters: Mapping[str, Counter]
+    replies_unaddressed: Mapping[str, Counter]
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a license worker with `registry`."""
+        return cls(
+            batch_commands=histogram(registry, names.WORKER_BATCH_COMMANDS),
+            phase_seconds=histograms_by(registry, names.WORKER_PHASE_SECONDS, Phase),
+            handled=counters_by(
+                registry, names.WORKER_COMMANDS_HANDLED, (status.name.lower() for status in ReplyStatus)
+            ),
+            rejected=counters_by(registry, names.WORKER_COMMANDS_REJECTED, RejectionCode),
+            dedupe_hits=counters_by(registry, names.WORKER_DEDUPE_HITS, ("command_id", "operation")),
+            expired=counter(registry, names.WORKER_COMMANDS_EXPIRED),
+            queue_age_seconds=histogram(registry, names.WORKER_QUEUE_AGE_SECONDS),
+            queued_records=gauge(registry, names.WORKER_QUEUED_RECORDS),
+            lag_records=gauge(registry, names.WORKER_LAG_RECORDS),
+            watermark_offset=gauge(registry, names.WORKER_WATERMARK_OFFSET),
+            partitions_assigned=gauge(registry, names.WORKER_PARTITIONS_ASSIGNED),
+            rebalances=counter(registry, names.WORKER_REBALANCES),
+            commits_failed=counter(registry, names.WORKER_COMMITS_FAILED),
+            retries=counters_by(registry, names.WORKER_RETRIES, RetriedStep),
+            dead_letters=counters_by(registry, names.WORKER_DEAD_LETTERS, (*DEAD_LETTER_REASONS, OTHER_REASON)),
+            replies_unaddressed=counters_by(
+                registry, names.WORKER_REPLIES_UNADDRESSED, ("no_address", "partition_unknown")
+            ),
+        )
+
+    def dead_letter(self, reason: str) -> None:
+        """Count a dead letter; reasons not declared are counted together as `other`."""
+        self.dead_letters.get(reason, self.dead_letters[OTHER_REASON]).inc()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayMetrics:
+    """What a gateway counts. `requests` is labelled (route, status); resolve its children once per route."""
+
+    requests: Counter
+    request_seconds: Histogram
+    """Labelled by route."""
+    pending_replies: Gauge
+    replies_dropped: Mapping[str, Counter]
+    deadlines_missed: Counter
+    refused_early: Mapping[str, Counter]
+    produce_errors: Counter
+    canary_seconds: Gauge
+    queue_age_seconds: Histogram
+    circuits_open: Gauge
+    credential_checks: Mapping[str, Counter]
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a gateway with `registry`."""
+        return cls(
+            requests=counter(registry, names.GATEWAY_REQUESTS),
+            request_seconds=histogram(registry, names.GATEWAY_REQUEST_SECONDS),
+            pending_replies=gauge(registry, names.GATEWAY_PENDING_REPLIES),
+            replies_dropped=counters_by(registry, names.GATEWAY_REPLIES_DROPPED, ("late", "unreadable")),
+            deadlines_missed=counter(registry, names.GATEWAY_DEADLINES_MISSED),
+            refused_early=counters_by(registry, names.GATEWAY_REFUSED_EARLY, ("full", "circuit", "broker", "database")),
+            produce_errors=counter(registry, names.GATEWAY_PRODUCE_ERRORS),
+            canary_seconds=gauge(registry, names.GATEWAY_CANARY_SECONDS),
+            queue_age_seconds=histogram(registry, names.GATEWAY_QUEUE_AGE_SECONDS),
+            circuits_open=gauge(registry, names.GATEWAY_CIRCUITS_OPEN),
+            credential_checks=counters_by(
+                registry, names.GATEWAY_CREDENTIAL_CHECKS, ("cached", "verified", "wrong", "overloaded")
+            ),
+        )
