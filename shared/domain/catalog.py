@@ -104,10 +104,14 @@ class Catalog:
         """Return every SKU that `sku` can become by one or more declared upgrades."""
         known = self._above.get(sku)
         if known is None:
-            product = self.products.get(sku)
-            direct = frozenset(product.upgrades_to if product is not None else ())
-            known = direct.union(*(self.above(higher) for higher in direct))
-            self._above[sku] = known
+            reached: set[str] = set()
+            ahead = [sku]
+            while ahead:
+                product = self.products.get(ahead.pop())
+                higher = set(product.upgrades_to if product is not None else ()) - reached
+                reached |= higher
+                ahead += higher
+            known = self._above[sku] = frozenset(reached)
         return known
 
     def can_upgrade(self, current: Listed, target: Listed, *, nfr_to_regular_allowed: bool) -> bool:
