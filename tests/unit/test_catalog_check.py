@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keyway.cli.catalog_file import read_catalog_file
+from shared.catalog_file import read_catalog_file
 from shared.contracts.commands import LicensingModel
 from shared.domain.catalog import Catalog, Counter, CounterKind, Product, ProductKind, Provider, ProviderOffer
 from shared.domain.catalog_check import check_catalog, shortest_cycle

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from keyway.cli.catalog_file import read_catalog_file, read_catalog_text
+from shared.catalog_file import read_catalog_file, read_catalog_text
 from shared.domain.catalog_document import Fault
 
 
