@@ -1,0 +1,1 @@
+"""The provider role: carries out one order at a time against an upstream panel, outside any transaction."""
