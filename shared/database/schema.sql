@@ -1,0 +1,343 @@
+-- The schema as it is now, for reading. `migrations/` leads here; a test proves that both are the same.
+
+-- Licenses, their revisions and operations
+
+CREATE SEQUENCE license_key_id AS bigint START WITH 10000001;
+
+CREATE TABLE license (
+    license_id text COLLATE "C" NOT NULL CONSTRAINT license_pkey PRIMARY KEY,
+    account_id text COLLATE "C" NOT NULL,
+    number text COLLATE "C" NOT NULL,
+    key_id bigint NOT NULL DEFAULT nextval('license_key_id') CONSTRAINT key_id_names_one_license UNIQUE,
+    activation_code text COLLATE "C" CONSTRAINT activation_code_names_one_license UNIQUE,
+    product text NOT NULL,
+    nfr boolean NOT NULL GENERATED ALWAYS AS (starts_with(product, 'NFR-')) STORED,
+    model text NOT NULL,
+    test boolean NOT NULL,
+    status text NOT NULL,
+    suspended boolean NOT NULL,
+    subscription_on date,
+    start_on date,
+    purchase_on date,
+    expires_on date,
+    terminated_at timestamptz,
+    activation_data text,
+    reg_name text,
+    revision integer NOT NULL,
+    key_version integer NOT NULL,
+    sequence bigint NOT NULL,
+    published_sequence bigint NOT NULL DEFAULT 0,
+    version bigint NOT NULL DEFAULT 1,
+    audit_sha256 bytea NOT NULL,
+    CONSTRAINT license_id_is_account_and_number CHECK (license_id = account_id || ':' || number),
+    CONSTRAINT model_is_known CHECK (model IN ('standard', 'reporting')),
+    CONSTRAINT status_is_known CHECK (status IN ('active', 'lapsed', 'terminated')),
+    CONSTRAINT terminated_has_terminated_at CHECK ((status = 'terminated') = (terminated_at IS NOT NULL)),
+    CONSTRAINT only_a_tombstone_was_never_issued CHECK (revision > 0 OR (revision = 0 AND status = 'terminated')),
+    CONSTRAINT issued_has_expiry CHECK ((revision > 0) = (expires_on IS NOT NULL)),
+    CONSTRAINT issued_has_activation_code CHECK (revision = 0 OR activation_code IS NOT NULL),
+    CONSTRAINT key_version_counts_from_zero CHECK (key_version >= 0),
+    CONSTRAINT version_counts_from_one CHECK (version >= 1),
+    CONSTRAINT sequence_counts_from_one CHECK (sequence >= 1),
+    CONSTRAINT published_events_were_written CHECK (published_sequence BETWEEN 0 AND sequence),
+    CONSTRAINT audit_head_is_sha256 CHECK (octet_length(audit_sha256) = 32)
+) WITH (fillfactor = 80);
+
+ALTER SEQUENCE license_key_id OWNED BY license.key_id;
+
+COMMENT ON TABLE license IS 'One row per license number of an account, kept for ever: a terminated one is a tombstone. license_id holds account and number, so its primary key is also the promise of one license per (account, number).';
+COMMENT ON COLUMN license.account_id IS 'Name of the account that owns the number; another account''s number is unknown to it.';
+COMMENT ON COLUMN license.number IS 'Number as text: 00123456 is not 123456.';
+COMMENT ON COLUMN license.key_id IS 'Numeric id in the Partner API, drawn here, immutable. Gaps mean nothing.';
+COMMENT ON COLUMN license.activation_code IS 'Immutable; only a tombstone may lack one.';
+COMMENT ON COLUMN license.nfr IS 'Not for resale; follows from the product alone and so cannot contradict it.';
+COMMENT ON COLUMN license.status IS 'Stored status; shown is terminated > suspended > lapsed > active.';
+COMMENT ON COLUMN license.expires_on IS 'Last day, UTC; null for a tombstone of a number never issued.';
+COMMENT ON COLUMN license.revision IS 'Issued bodies, from 1; 0 for a tombstone of a number never issued.';
+COMMENT ON COLUMN license.key_version IS 'Last part of a Partner key number, from 0, raised by upgrades. Not the revision.';
+COMMENT ON COLUMN license.sequence IS 'Number of the latest public event.';
+COMMENT ON COLUMN license.published_sequence IS 'Every event up to this one was published. Kept by the relay alone.';
+COMMENT ON COLUMN license.version IS 'Compare-and-set counter: +1 with every batch that writes this row.';
+COMMENT ON COLUMN license.audit_sha256 IS 'Head of this license''s audit chain.';
+
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% of % is refused: its rows are history', TG_OP, TG_TABLE_NAME
+        USING ERRCODE = 'integrity_constraint_violation';
+END
+$$;
+COMMENT ON FUNCTION refuse_change() IS 'Trigger of append-only tables: nobody, owner and superuser included, changes history by accident.';
+
+CREATE FUNCTION refuse_license_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'license % cannot change so: terminated is final, the last day never falls, ids and codes stay', OLD.license_id
+        USING ERRCODE = 'check_violation', CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME;
+END
+$$;
+COMMENT ON FUNCTION refuse_license_change() IS 'Trigger that refuses what no rule may decide; its condition is checked without a call.';
+
+CREATE TRIGGER license_only_moves_forward BEFORE UPDATE ON license FOR EACH ROW
+    WHEN (
+        (OLD.status = 'terminated' AND (NEW.status <> 'terminated' OR NEW.revision <> OLD.revision))
+        OR NEW.expires_on < OLD.expires_on
+        OR (NEW.expires_on IS NULL AND OLD.expires_on IS NOT NULL)
+        OR NEW.license_id <> OLD.license_id
+        OR NEW.key_id <> OLD.key_id
+        OR NEW.activation_code IS DISTINCT FROM OLD.activation_code
+        OR NEW.version < OLD.version
+        OR NEW.sequence < OLD.sequence
+    )
+    EXECUTE FUNCTION refuse_license_change();
+CREATE TRIGGER license_is_kept BEFORE DELETE OR TRUNCATE ON license FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE revision (
+    license_id text COLLATE "C" NOT NULL,
+    revision integer NOT NULL,
+    cause text NOT NULL,
+    product text NOT NULL,
+    expires_on date NOT NULL,
+    issued_at timestamptz NOT NULL,
+    body_sha256 bytea NOT NULL,
+    body bytea NOT NULL,
+    CONSTRAINT revision_pkey PRIMARY KEY (license_id, revision),
+    CONSTRAINT revision_counts_from_one CHECK (revision >= 1),
+    CONSTRAINT cause_is_known CHECK (cause IN ('issued', 'renewed', 'upgraded')),
+    CONSTRAINT first_revision_is_issued CHECK ((revision = 1) = (cause = 'issued')),
+    CONSTRAINT body_hash_is_sha256 CHECK (octet_length(body_sha256) = 32),
+    CONSTRAINT body_is_not_empty CHECK (octet_length(body) > 0)
+);
+COMMENT ON TABLE revision IS 'Every issued license body, byte for byte, once; replies refer to it. No foreign key: the one statement that writes it writes the license too, and a key would cost a look-up per row.';
+COMMENT ON COLUMN revision.issued_at IS 'System clock.';
+CREATE TRIGGER revision_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON revision
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE operation (
+    license_id text COLLATE "C" NOT NULL,
+    fingerprint bytea NOT NULL,
+    revision integer NOT NULL,
+    CONSTRAINT operation_pkey PRIMARY KEY (license_id, fingerprint),
+    CONSTRAINT fingerprint_is_sha256 CHECK (octet_length(fingerprint) = 32)
+);
+COMMENT ON TABLE operation IS 'One permanent row per successful PURCHASE, RENEW or UPGRADE: how a repeat is known when the protocol has no request id. Deleted only when a lost upgrade is undone.';
+COMMENT ON COLUMN operation.revision IS 'Revision in force right after the operation.';
+CREATE TRIGGER operation_is_not_rewritten BEFORE UPDATE OR TRUNCATE ON operation
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- What a batch of commands leaves beside the licenses: results, events, audit
+
+CREATE TABLE command_result (
+    command_id uuid NOT NULL,
+    day date NOT NULL,
+    license_id text COLLATE "C" NOT NULL,
+    payload_sha256 bytea NOT NULL,
+    status smallint NOT NULL,
+    meta bytea NOT NULL,
+    body bytea NOT NULL,
+    revision integer,
+    handled_at timestamptz NOT NULL,
+    CONSTRAINT command_result_pkey PRIMARY KEY (command_id, day),
+    CONSTRAINT license_body_stands_with_its_revision CHECK (status <> 1 OR (revision IS NOT NULL AND body = '')),
+    CONSTRAINT payload_hash_is_sha256 CHECK (octet_length(payload_sha256) = 32)
+) PARTITION BY RANGE (day);
+COMMENT ON TABLE command_result IS 'The stored reply of every command id: a redelivered record is answered from here and changes nothing. One partition per day, dropped a day after the command topic forgot; the primary key starts with the id, so that no plan ever reads a whole day.';
+COMMENT ON COLUMN command_result.day IS 'UTC day in the command id itself (UUIDv7), never a clock.';
+COMMENT ON COLUMN command_result.payload_sha256 IS 'The same id with another payload is nobody''s command.';
+COMMENT ON COLUMN command_result.status IS 'Number of the reply status; 1 is a license body, whose bytes stand with the revision.';
+CREATE TABLE command_result_default PARTITION OF command_result DEFAULT;
+COMMENT ON TABLE command_result_default IS 'Days that nobody prepared: correct, only slower to forget.';
+CREATE TRIGGER command_result_is_append_only BEFORE UPDATE OR DELETE ON command_result
+    FOR EACH ROW EXECUTE FUNCTION refuse_change();
+
+CREATE FUNCTION ensure_command_result_days(first_day date, days integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    wanted date;
+    partition text;
+    made integer := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtextextended('command_result_days', 0));
+    FOR wanted IN SELECT first_day + n FROM generate_series(0, days - 1) AS n LOOP
+        partition := 'command_result_' || to_char(wanted, 'YYYYMMDD');
+        -- A day that has begun in the default partition stays there: one day, one place, one primary key.
+        CONTINUE WHEN to_regclass(partition) IS NOT NULL
+            OR EXISTS (SELECT FROM command_result_default WHERE day = wanted);
+        EXECUTE format('CREATE TABLE %I (LIKE command_result INCLUDING ALL)', partition);
+        EXECUTE format(
+            'ALTER TABLE command_result ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+            partition, wanted, wanted + 1
+        );
+        made := made + 1;
+    END LOOP;
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION ensure_command_result_days(date, integer) IS 'Make the partitions of so many days from the first on; returns how many were new. Safe from several processes at once.';
+
+CREATE TABLE outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT outbox_pkey PRIMARY KEY,
+    event_id uuid NOT NULL,
+    topic text NOT NULL,
+    key text COLLATE "C" NOT NULL,
+    license_id text COLLATE "C" NOT NULL,
+    sequence bigint,
+    command_id uuid NOT NULL,
+    type text NOT NULL,
+    value bytea NOT NULL,
+    created_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    created_at timestamptz NOT NULL,
+    published_at timestamptz,
+    CONSTRAINT sequence_names_one_event UNIQUE (license_id, sequence),
+    CONSTRAINT event_sequence_counts_from_one CHECK (sequence >= 1)
+);
+CREATE INDEX outbox_unpublished ON outbox (id) WHERE published_at IS NULL;
+COMMENT ON TABLE outbox IS 'Every event, written with the state that it tells of, kept for ever so that it can be published again from any sequence. Only published_at ever changes.';
+COMMENT ON COLUMN outbox.topic IS 'Topic without the installation''s prefix.';
+COMMENT ON COLUMN outbox.sequence IS 'Counts 1, 2, 3 … per license without a gap; null for what is not a public event.';
+COMMENT ON COLUMN outbox.created_xid IS 'Transaction that wrote the row: a reader takes rows below its snapshot''s xmin only, so that a late commit is never skipped.';
+COMMENT ON COLUMN outbox.created_at IS 'System clock.';
+CREATE TRIGGER outbox_is_kept BEFORE DELETE OR TRUNCATE ON outbox FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER outbox_is_not_rewritten
+    BEFORE UPDATE OF id, event_id, topic, key, license_id, sequence, command_id, type, value, created_xid, created_at
+    ON outbox FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TABLE audit (
+    id bigint GENERATED ALWAYS AS IDENTITY,
+    license_id text COLLATE "C" NOT NULL,
+    command_id uuid NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    previous_sha256 bytea NOT NULL,
+    entry_sha256 bytea NOT NULL,
+    entry bytea NOT NULL,
+    CONSTRAINT audit_chain_never_forks PRIMARY KEY (license_id, previous_sha256),
+    CONSTRAINT links_are_sha256 CHECK (octet_length(previous_sha256) = 32 AND octet_length(entry_sha256) = 32)
+);
+COMMENT ON TABLE audit IS 'One hash chain per license: entry_sha256 = SHA-256(previous_sha256 + entry); its head stands in the license row.';
+COMMENT ON COLUMN audit.id IS 'Order within a license. Gaps mean nothing.';
+COMMENT ON COLUMN audit.entry IS 'JSON: who asked what, when, and what became of it. Nothing secret.';
+CREATE TRIGGER audit_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+CREATE TYPE command_effect_event AS (
+    event_id uuid,
+    type text,
+    sequence bigint,
+    value bytea
+);
+
+CREATE TYPE command_effect AS (
+    command_id uuid,
+    day date,
+    license_id text,
+    payload_sha256 bytea,
+    status smallint,
+    meta bytea,
+    body bytea,
+    reply_revision integer,
+    handled_at timestamptz,
+    version_before bigint,
+    account_id text,
+    number text,
+    activation_code text,
+    product text,
+    model text,
+    license_status text,
+    suspended boolean,
+    test boolean,
+    subscription_on date,
+    start_on date,
+    purchase_on date,
+    expires_on date,
+    terminated_at timestamptz,
+    activation_data text,
+    reg_name text,
+    revision integer,
+    key_version integer,
+    sequence bigint,
+    audit_sha256 bytea,
+    issued_revision integer,
+    issued_cause text,
+    issued_product text,
+    issued_expires_on date,
+    issued_body bytea,
+    issued_body_sha256 bytea,
+    fingerprint bytea,
+    operation_revision integer,
+    forget_after integer,
+    events command_effect_event[],
+    audit_entry bytea,
+    audit_previous_sha256 bytea,
+    audit_entry_sha256 bytea
+);
+COMMENT ON TYPE command_effect IS 'Everything one command leaves behind: the one parameter of the statement that writes a batch. Running workers know its members by position: a change is a new type beside this one, removed a release later.';
+COMMENT ON COLUMN command_effect.version_before IS 'Version read; 0 for a new license, null when this command does not write the row.';
+
+CREATE FUNCTION require_every_update(updated bigint, wanted bigint) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF updated <> wanted THEN
+        RAISE EXCEPTION '% of % licenses moved on since they were read', wanted - updated, wanted USING ERRCODE = 'KW001';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION require_every_update(bigint, bigint) IS 'Ends the statement that writes a batch, and so its transaction, when a license is no longer as it was read (SQLSTATE KW001).';
+
+-- What operators and processes keep: accounts, catalogs, signing keys, reply partitions
+
+CREATE FUNCTION tell_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify(TG_TABLE_NAME || '_changed', '');
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION tell_change() IS 'Trigger that tells listeners on <table>_changed to look again.';
+
+CREATE TABLE account (
+    name text COLLATE "C" NOT NULL CONSTRAINT account_pkey PRIMARY KEY,
+    role text NOT NULL,
+    secret_hash text NOT NULL,
+    credential_version integer NOT NULL DEFAULT 1,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    disabled_at timestamptz,
+    CONSTRAINT account_name_is_plain CHECK (name ~ '^[a-z0-9-]{1,32}$'),
+    CONSTRAINT role_is_known CHECK (role IN ('ka', 'partner', 'operator')),
+    CONSTRAINT secret_is_hashed CHECK (secret_hash LIKE '$argon2id$%'),
+    CONSTRAINT credential_version_counts_from_one CHECK (credential_version >= 1)
+);
+COMMENT ON TABLE account IS 'Callers. Never deleted: license numbers are bound to the name.';
+COMMENT ON COLUMN account.secret_hash IS 'argon2id; the secret itself is nowhere.';
+COMMENT ON COLUMN account.credential_version IS '+1 with every rotation.';
+CREATE TRIGGER account_is_kept BEFORE DELETE OR TRUNCATE ON account FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER account_tells_change AFTER INSERT OR UPDATE ON account FOR EACH STATEMENT EXECUTE FUNCTION tell_change();
+
+CREATE TABLE catalog_version (
+    version integer NOT NULL CONSTRAINT catalog_version_pkey PRIMARY KEY,
+    loaded_at timestamptz NOT NULL DEFAULT now(),
+    document text NOT NULL,
+    CONSTRAINT catalog_version_counts_from_one CHECK (version >= 1)
+);
+COMMENT ON TABLE catalog_version IS 'Every catalog that was ever loaded; the newest is in force.';
+COMMENT ON COLUMN catalog_version.document IS 'The checked document as text.';
+CREATE TRIGGER catalog_version_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON catalog_version
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER catalog_version_tells_change AFTER INSERT ON catalog_version
+    FOR EACH STATEMENT EXECUTE FUNCTION tell_change();
+
+CREATE TABLE signing_key (
+    kid text COLLATE "C" NOT NULL CONSTRAINT signing_key_pkey PRIMARY KEY,
+    jwk jsonb NOT NULL,
+    published_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT jwk_has_its_kid CHECK (jwk ->> 'kid' = kid),
+    CONSTRAINT jwk_is_public CHECK (NOT jwk ?| ARRAY['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'])
+);
+COMMENT ON TABLE signing_key IS 'Public keys of license bodies, for ever: an old body must stay verifiable. Private keys are in no database.';
+CREATE TRIGGER signing_key_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON signing_key
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER signing_key_tells_change AFTER INSERT ON signing_key FOR EACH STATEMENT EXECUTE FUNCTION tell_change();
+
+CREATE TABLE reply_slot (
+    slot smallint NOT NULL CONSTRAINT reply_slot_pkey PRIMARY KEY,
+    owner uuid,
+    leased_until timestamptz,
+    CONSTRAINT slot_is_a_reply_partition CHECK (slot BETWEEN 0 AND 63),
+    CONSTRAINT owner_has_a_lease CHECK ((owner IS NULL) = (leased_until IS NULL))
+);
+COMMENT ON TABLE reply_slot IS 'Which gateway process listens on which reply partition. By the database''s clock; two owners are harmless, because replies carry their correlation id.';
+INSERT INTO reply_slot (slot) SELECT n FROM generate_series(0, 63) AS n;
