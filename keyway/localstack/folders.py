@@ -1,6 +1,6 @@
 """Where the local stack keeps things: one home folder per checkout, with a shared download cache and the state in it.
 
-Standard library only: `deploy/bootstrap.py` uses this module before anything is installed.
+Standard library and `shared.errors` only: `deploy/bootstrap.py` uses this module before anything is installed.
 
 The home is `.keyway` in the checkout. For root it is a folder of its own below the persistent temporary directory: root
 may work in a checkout that nobody else can enter, and the uid that runs PostgreSQL for root must reach its binaries.
@@ -11,14 +11,18 @@ import os
 import stat
 from pathlib import Path
 
+from shared.errors import KeywayError
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 PERSISTENT_TEMPORARY = Path("/var/tmp")  # noqa: S108 - made below with an owner check; the name alone is not trusted
 WALKABLE = 0o711
 PRIVATE = 0o700
 
 
-class UnsafeFolderError(Exception):
+class UnsafeFolderError(KeywayError):
     """A folder that should be ours belongs to somebody else or may be written by others."""
+
+    code = "local_stack"
 
 
 def home_folder(checkout: Path = CHECKOUT) -> Path:
@@ -37,7 +41,7 @@ def own_folder(path: Path, mode: int) -> Path:
         path.chmod(mode)  # mkdir is subject to the umask; this is not
     except FileExistsError:
         found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWOTH):
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
             raise UnsafeFolderError(
                 f"{path} exists but is not a folder that only this user may write: remove it or name another"
             ) from None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from keyway.localstack.artifacts import Cache, class_path, provide, read_lock
-from keyway.localstack.folders import UnsafeFolderError, cache_folder, walkable_by_others
+from keyway.localstack.folders import cache_folder, walkable_by_others
 from keyway.localstack.java import Java, find_java
 from keyway.localstack.processes import UNPRIVILEGED_UID, LocalStackError
 from shared.settings import Settings
@@ -23,14 +23,11 @@ class Installation:
 
 
 def install(settings: Settings, on_bytes: Callable[[int, int], None]) -> Installation:
-    """Fetch what is missing, verify everything and return it. Raises `LocalStackError` when that fails.
+    """Fetch what is missing, verify everything and return it. Raises `KeywayError` when that fails.
 
     `on_bytes` is told (bytes fetched, bytes to fetch) while downloading, from several threads.
     """
-    try:
-        folder = cache_folder(settings.local_cache_dir)
-    except UnsafeFolderError as error:
-        raise LocalStackError(str(error)) from None
+    folder = cache_folder(settings.local_cache_dir)
     if os.geteuid() == 0 and not walkable_by_others(folder):
         raise LocalStackError(
             f"{folder} cannot be entered by uid {UNPRIVILEGED_UID}, which runs PostgreSQL when you are root: "

@@ -8,6 +8,7 @@ the holder ends.
 import errno
 import random
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,9 +34,7 @@ class PortReservations:
         chance = random.SystemRandom()
         for _ in range(TRIES_MAX):
             port = chance.choice(FREE_PORTS)
-            if lowest <= port <= highest or not self._reserve(port):
-                continue
-            if is_free(port):
+            if not lowest <= port <= highest and self.reserve(port) and is_free(port):
                 return port
         raise LocalStackError("no free port found on 127.0.0.1")
 
@@ -44,7 +43,8 @@ class PortReservations:
         while self._holds:
             self._holds.pop().close()
 
-    def _reserve(self, port: int) -> bool:
+    def reserve(self, port: int) -> bool:
+        """Keep `port` from other local stacks; False when one of them has it."""
         hold = socket.socket(socket.AF_UNIX)
         try:
             hold.bind(f"\0keyway-port-{port}")
@@ -68,10 +68,10 @@ def is_free(port: int) -> bool:
     return True
 
 
-def require_free(ports: dict[str, int]) -> None:
-    """Check that every named port is free. Raises `LocalStackError`, one sentence naming port, purpose and holder."""
+def require_free(ports: Mapping[str, int], reservations: PortReservations) -> None:
+    """Reserve every named port. Raises `LocalStackError`, one sentence naming port, purpose and holder."""
     for purpose, port in ports.items():
-        if not is_free(port):
+        if not is_free(port) or not reservations.reserve(port):
             raise LocalStackError(
                 f"port {port} (wanted for {purpose}) is taken by {holder_of(port)}: stop that, "
                 "or choose other ports with --port-base N (0 picks free ones)"

@@ -119,7 +119,7 @@ class PostgresServer:
             unprivileged=True,
             dies_with_parent=self.dies_with_parent,
             stop_signal=signal.SIGINT,
-            before_start=self.clear_remains,
+            clear_remains=self.clear_remains,
         )
 
     def clear_remains(self) -> None:

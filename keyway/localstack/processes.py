@@ -30,13 +30,16 @@ class LocalStackError(KeywayError):
     code = "local_stack"
 
 
-def nothing_to_prepare() -> None:
-    """Do nothing before a start."""
+def nothing_remains() -> None:
+    """Do nothing: this child leaves nothing behind that would hinder its next start."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """Everything needed to start one child, again and again, and to stop it."""
+    """Everything needed to start one child, again and again, and to stop it.
+
+    `clear_remains` runs before every start and after every kill.
+    """
 
     name: str
     role: str
@@ -49,7 +52,7 @@ class Launch:
     nice: int = 0
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 10.0
-    before_start: Callable[[], None] = nothing_to_prepare
+    clear_remains: Callable[[], None] = nothing_remains
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class Identity:
 
 def start(launch: Launch) -> subprocess.Popen[bytes]:
     """Start the child in a session of its own, so that Ctrl-C reaches only the parent; its output goes to its log."""
-    launch.before_start()
+    launch.clear_remains()
     launch.log.parent.mkdir(parents=True, exist_ok=True)
     plan = {
         "parent": os.getpid() if launch.dies_with_parent else 0,

@@ -1,0 +1,66 @@
+"""The `keyway` command: a table of verbs, each imported only when it is called, so that `keyway --help` is quick."""
+
+import importlib
+import sys
+from dataclasses import dataclass
+
+import typer
+
+from shared.errors import KeywayError
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A verb or group of verbs: its name, the `typer.Typer` behind it as `module:attribute`, and one line of help."""
+
+    name: str
+    target: str
+    summary: str
+
+
+VERBS = (
+    Verb("up", "keyway.cli.up:app", "Start the local stack: PostgreSQL, Kafka, gateways, workers. Ctrl-C ends it."),
+)
+
+FAILED = 1
+
+
+def main() -> None:
+    """Run the command line. Exit status: 0 done, 1 refused or failed, 2 wrong usage."""
+    root = typer.Typer(
+        name="keyway",
+        help="Asynchronous, message-driven licensing service.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,  # its tracebacks print local variables, and some of those are secrets
+    )
+    root.callback()(lambda: None)  # makes a group even of one verb
+    for verb in VERBS:
+        _register(root, verb)
+    root()
+
+
+def _register(root: typer.Typer, verb: Verb) -> None:
+    @root.command(
+        verb.name,
+        help=verb.summary,
+        add_help_option=False,  # the verb's own module knows its options
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    def call(context: typer.Context) -> None:
+        run_verb(verb, context.args)
+
+
+def run_verb(verb: Verb, arguments: list[str]) -> None:
+    """Import the verb and run it. A failure of ours becomes one line and exit status 1."""
+    module, _, attribute = verb.target.partition(":")
+    app: typer.Typer = getattr(importlib.import_module(module), attribute)
+    try:
+        typer.main.get_command(app).main(args=arguments, prog_name=f"keyway {verb.name}")
+    except KeywayError as error:
+        sys.stderr.write(f"keyway {verb.name}: {error}\n")
+        raise SystemExit(FAILED) from None
+
+
+if __name__ == "__main__":
+    main()
