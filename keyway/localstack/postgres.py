@@ -21,7 +21,6 @@ from keyway.localstack.processes import (
     UNPRIVILEGED_UID,
     Launch,
     LocalStackError,
-    identify,
     kill_and_wait,
     processes_in,
     replace_file,
@@ -128,8 +127,8 @@ class PostgresServer:
         kill_and_wait(processes_in(data, (self.binaries / "bin" / "postgres").resolve()))
         pid_file = data / "postmaster.pid"
         with suppress(OSError, ValueError, IndexError):
-            if identify(int(pid_file.read_text().split()[0])) is not None:
-                pid_file.unlink()  # the pid is somebody else's now; PostgreSQL would take it for a running server
+            if Path(f"/proc/{int(pid_file.read_text().split()[0])}").exists():
+                pid_file.unlink()  # a stranger's pid now, or a zombie that no init reaps: PostgreSQL would give way
 
     async def wait_until_ready(self, *, seconds: float) -> None:
         """Return when it answers. Raises `LocalStackError` when it does not in time."""

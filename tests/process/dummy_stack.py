@@ -1,7 +1,7 @@
 """A local stack whose own processes are dummies: the servers and the supervision are real.
 
-`python -m tests.process.dummy_stack OPTIONS` runs it as `keyway up` would, with `OPTIONS` a JSON object of `Plan` fields;
-`... gateway|worker ROLE` is one dummy process, which answers 200 on its ports and, told to stop, says so in a file.
+`python -m tests.process.dummy_stack OPTIONS` runs it as `keyway up` would; `OPTIONS` is a JSON object of `Plan` fields.
+`... gateway|worker ROLE` is one dummy process, which answers 200 on its ports and, told to stop, says so in its log.
 """
 
 import asyncio
