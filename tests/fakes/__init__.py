@@ -1,0 +1,1 @@
+"""Fakes that behave: each passes the conformance suite of the adapter that it stands for."""
