@@ -1,0 +1,145 @@
+"""The public port: TLS, time limits on everything a caller may do slowly, and the end of service in order.
+
+The library's own site object cannot limit the TLS handshake and its own error pages name their software; so the
+sockets are opened here and its protocol class gets our last resort.
+"""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from gateway.problems import REFUSED, Refused
+from gateway.routes.whole_response import DateLine, WholeResponse
+from shared.clock import SystemClock
+from shared.errors import ConfigurationError
+
+HANDSHAKE_SECONDS = 3.0
+IDLE_SECONDS = 5.0
+"""For the head of a request to arrive, and between two requests of one connection."""
+LINGER_SECONDS = 1.0
+"""How long the rest of a refused body is read before the connection is cut."""
+BACKLOG = 1024
+BAD_REQUEST = 400
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Connections:
+    """How many connections are open, and how many may be."""
+
+    limit: int
+    open: int = 0
+
+
+class GatewayProtocol(web.RequestHandler):
+    """One connection. Adds a bound on their number, and error pages of our own."""
+
+    __slots__ = ("_connections", "_counted", "_date", "_time")
+
+    def __init__(self, server: web.Server, connections: Connections, date_line: DateLine, clock: SystemClock) -> None:
+        """Count towards `connections`."""
+        super().__init__(
+            server,
+            loop=asyncio.get_running_loop(),
+            keepalive_timeout=IDLE_SECONDS,
+            lingering_time=LINGER_SECONDS,
+            auto_decompress=False,
+            access_log=None,  # type: ignore[arg-type]  # None is how the library turns it off
+        )
+        self._connections = connections
+        self._counted = False
+        self._date = date_line
+        self._time = clock
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, or cut the connection at once when there are too many."""
+        super().connection_made(transport)
+        self._counted = True
+        self._connections.open += 1
+        if self._connections.open > self._connections.limit:
+            self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """End."""
+        if self._counted:
+            self._counted = False
+            self._connections.open -= 1
+        super().connection_lost(exc)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - the library's signature; its text may quote the request
+    ) -> web.StreamResponse:
+        """Return the answer to what is no HTTP (400), or to our own mistake (500, logged)."""
+        if status != BAD_REQUEST:
+            log.error("gateway.request.crashed", exc_info=exc, path=request.path)
+        refused = Refused.BAD_HTTP if status == BAD_REQUEST else Refused.INTERNAL
+        return WholeResponse(REFUSED[refused], self._date.current(self._time.monotonic()), close=True)
+
+
+def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return the TLS settings of the public port. Raises `ConfigurationError` when the files are not usable."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"KEYWAY_TLS_CERT={certificate} and KEYWAY_TLS_KEY={key} are not usable: {type(error).__name__}"
+        ) from None
+    return context
+
+
+class PublicServer:
+    """Serves one application on one address: `open`, later `close`."""
+
+    def __init__(
+        self, application: web.Application, *, connections_max: int, date_line: DateLine, clock: SystemClock
+    ) -> None:
+        """Listen on nothing yet."""
+        self._runner = web.AppRunner(application, access_log=None, handler_cancellation=True, handle_signals=False)
+        self._connections = Connections(connections_max)
+        self._date = date_line
+        self._clock = clock
+        self._listener: asyncio.Server | None = None
+
+    async def open(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
+        """Accept requests on `host:port` (0: any free one); returns the port. Raises `ConfigurationError`."""
+        await self._runner.setup()
+        server = self._runner.server
+        assert server is not None  # noqa: S101 - set up in the line before
+        try:
+            self._listener = await asyncio.get_running_loop().create_server(
+                lambda: GatewayProtocol(server, self._connections, self._date, self._clock),
+                host,
+                port,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
+                backlog=BACKLOG,
+            )
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot listen on {host}:{port} ({error.strerror or type(error).__name__}): "
+                "is KEYWAY_HTTP_PORT free and KEYWAY_HTTP_HOST an address of this machine?"
+            ) from None
+        bound: int = self._listener.sockets[0].getsockname()[1]
+        return bound
+
+    async def close(self, *, answer_seconds: float) -> None:
+        """Accept nobody else, let requests in flight be answered for at most `answer_seconds`, end."""
+        if self._listener is not None:
+            self._listener.close()
+        server = self._runner.server
+        if server is not None:
+            await asyncio.sleep(0)  # noqa: TID251 - no wait: what was accepted already gets its turn to begin
+            server.pre_shutdown()
+            await server.shutdown(answer_seconds)
+        await self._runner.cleanup()

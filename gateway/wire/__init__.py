@@ -1,0 +1,1 @@
+"""Wire forms: pure translations between the callers' bytes and our vocabulary. Vendors' field names live only here."""
