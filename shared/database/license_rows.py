@@ -1,0 +1,151 @@
+"""Between values and rows: effects become members of `command_effect`, rows become licenses, results, operations."""
+
+from collections.abc import Iterable, Sequence
+from operator import attrgetter
+
+import asyncpg
+
+from shared.contracts.commands import LicensingModel
+from shared.contracts.envelope import day_of
+from shared.contracts.identifiers import Fingerprint, LicenseId
+from shared.contracts.replies import ReplyStatus
+from shared.domain.effects import AuditEntry, CommandEffect, LicenseWrite, NewRevision, StoredReply, StoredResult
+from shared.domain.license import License, LicenseStatus
+
+Member = object
+Row = tuple[Member, ...]
+
+NO_WRITE: Row = (None,) * 20
+NO_REVISION: Row = (None,) * 6
+NO_OPERATION: Row = (None, None)
+NO_AUDIT_ENTRY: Row = (None, None, None)
+
+
+def effect_rows(effects: Sequence[CommandEffect]) -> list[Row]:
+    """Return one `command_effect` per effect, members in the order of the type.
+
+    Sorted by license, so that two workers lock in the same order; within a license the order stays.
+    """
+    ordered = sorted(effects, key=attrgetter("license_id"))
+    forgotten = _forgotten_within(ordered)
+    return [_row(effect, is_forgotten=position in forgotten) for position, effect in enumerate(ordered)]
+
+
+def _forgotten_within(ordered: Sequence[CommandEffect]) -> frozenset[int]:
+    """Return the positions whose operation a later effect of the same batch forgets.
+
+    The statement deletes what was stored before and only then inserts, so these must not be inserted at all.
+    """
+    if all(effect.forget_operations_after is None for effect in ordered):
+        return frozenset()
+    kept_up_to: dict[LicenseId, int] = {}
+    forgotten = set()
+    for position in reversed(range(len(ordered))):
+        effect = ordered[position]
+        limit = kept_up_to.get(effect.license_id)
+        if limit is not None and effect.operation is not None and effect.operation[1] > limit:
+            forgotten.add(position)
+        if effect.forget_operations_after is not None:
+            own = effect.forget_operations_after
+            kept_up_to[effect.license_id] = own if limit is None else min(own, limit)
+    return frozenset(forgotten)
+
+
+def _row(effect: CommandEffect, *, is_forgotten: bool) -> Row:
+    reply = effect.reply
+    return (
+        effect.command_id,
+        day_of(effect.command_id),
+        effect.license_id,
+        effect.payload_sha256,
+        reply.status.value,
+        reply.meta,
+        reply.body,
+        reply.revision,
+        effect.handled_at,
+        *(NO_WRITE if effect.write is None else _license_members(effect.write)),
+        *(NO_REVISION if effect.revision is None else _revision_members(effect.revision)),
+        *(NO_OPERATION if effect.operation is None or is_forgotten else effect.operation),
+        effect.forget_operations_after,
+        [(event.event_id, event.type, event.sequence, event.value) for event in effect.events],
+        *(NO_AUDIT_ENTRY if effect.audit is None else _audit_members(effect.audit)),
+    )
+
+
+def _license_members(write: LicenseWrite) -> Row:
+    license = write.license
+    return (
+        write.version_before,
+        license.account,
+        license.number,
+        write.activation_code,
+        license.product,
+        license.model.value,
+        license.status.value,
+        license.suspended,
+        license.test,
+        license.subscription_on,
+        license.start_on,
+        license.purchase_on,
+        license.expires_on,
+        license.terminated_at,
+        license.activation_data,
+        license.reg_name,
+        license.revision,
+        license.key_version,
+        license.sequence,
+        write.audit_sha256,
+    )
+
+
+def _revision_members(revision: NewRevision) -> Row:
+    return (
+        revision.revision,
+        revision.cause.value,
+        revision.product,
+        revision.expires_on,
+        revision.body,
+        revision.body_sha256,
+    )
+
+
+def _audit_members(audit: AuditEntry) -> Row:
+    return (audit.entry, audit.previous_sha256, audit.entry_sha256)
+
+
+def license_of(row: asyncpg.Record) -> License:
+    """Return the license in a row of table `license`."""
+    return License(
+        account=row["account_id"],
+        number=row["number"],
+        product=row["product"],
+        model=LicensingModel(row["model"]),
+        status=LicenseStatus(row["status"]),
+        suspended=row["suspended"],
+        test=row["test"],
+        subscription_on=row["subscription_on"],
+        start_on=row["start_on"],
+        purchase_on=row["purchase_on"],
+        expires_on=row["expires_on"],
+        terminated_at=row["terminated_at"],
+        activation_data=row["activation_data"],
+        reg_name=row["reg_name"],
+        revision=row["revision"],
+        key_version=row["key_version"],
+        sequence=row["sequence"],
+    )
+
+
+def result_of(row: asyncpg.Record, revision_body: bytes | None) -> StoredResult:
+    """Return the result in a row of `command_result` and the body of the revision that it refers to."""
+    reply = StoredReply(status=ReplyStatus(row["status"]), meta=row["meta"], body=row["body"], revision=row["revision"])
+    body = reply.body if revision_body is None else revision_body
+    return StoredResult(payload_sha256=row["payload_sha256"], reply=reply, body=body)
+
+
+def operations_by_license(rows: Iterable[asyncpg.Record]) -> dict[LicenseId, dict[Fingerprint, int]]:
+    """Return what rows of `operation` remember: license -> fingerprint -> revision."""
+    found: dict[LicenseId, dict[Fingerprint, int]] = {}
+    for row in rows:
+        found.setdefault(LicenseId(row["license_id"]), {})[Fingerprint(row["fingerprint"])] = row["revision"]
+    return found

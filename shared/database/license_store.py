@@ -1,0 +1,111 @@
+"""The truth about licenses in PostgreSQL: one statement reads what a batch must know, one writes what it leaves.
+
+Nothing is tried again here. `ConflictError` and `UnavailableError` are settled by whoever reads again: the write is one
+transaction, and after a lost connection a stored command id tells that it was committed.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+
+import asyncpg
+
+from shared.contracts.commands import BodyDigest
+from shared.contracts.envelope import day_of
+from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
+from shared.contracts.topics import LICENSE_EVENTS
+from shared.database.lane import Lane
+from shared.database.license_rows import effect_rows, license_of, operations_by_license, result_of
+from shared.database.license_statements import HISTORY, READ, WRITE
+from shared.database.pool import COMMAND_SECONDS, CONNECT_SECONDS
+from shared.domain.case import PastRevision, RevisionCause
+from shared.domain.effects import CommandEffect, Loaded, StoredLicense
+
+
+class PostgresLicenseStore:
+    """The license store on a connection of its own: one per worker process."""
+
+    def __init__(
+        self, database_url: str, *, connect_seconds: float = CONNECT_SECONDS, command_seconds: float = COMMAND_SECONDS
+    ) -> None:
+        self._lane = Lane(database_url, connect_seconds=connect_seconds, command_seconds=command_seconds)
+
+    async def load(
+        self,
+        command_ids: Collection[CommandId],
+        license_ids: Collection[LicenseId],
+        fingerprints: Collection[Fingerprint],
+    ) -> Loaded:
+        """Return the known results, licenses and operations of a batch, in one round trip."""
+        if not command_ids and not license_ids:
+            return Loaded()
+        days = sorted(day_of(command_id) for command_id in command_ids)
+        arguments = (
+            list(command_ids),
+            days[0] if days else None,
+            days[-1] if days else None,
+            list(license_ids),
+            list(fingerprints),
+        )
+        return _loaded(await self._lane.run("load", lambda connection: connection.fetch(READ, *arguments)))
+
+    async def load_history(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[PastRevision, ...]]:
+        """Return all revisions of the licenses, rising; a license without any is left out."""
+        asked = list(license_ids)
+        rows = await self._lane.run("load_history", lambda connection: connection.fetch(HISTORY, asked))
+        history: dict[LicenseId, list[PastRevision]] = {}
+        for row in rows:
+            history.setdefault(LicenseId(row["license_id"]), []).append(_past_revision(row))
+        return {license_id: tuple(past) for license_id, past in history.items()}
+
+    async def store(self, effects: Sequence[CommandEffect]) -> None:
+        """Write all effects in one transaction.
+
+        Raises `ConflictError` when a license or a command id is no longer as it was read, and `StoreRefusedError`
+        when a value cannot be stored at all; then nothing was stored. After `UnavailableError` that is not known.
+        """
+        if effects:
+            rows = effect_rows(effects)
+            await self._lane.run("store", lambda connection: connection.fetchval(WRITE, rows, LICENSE_EVENTS))
+
+    async def ping(self) -> None:
+        """Ask for a sign of life, in turn with the batches. Raises `UnavailableError`."""
+        await self._lane.run("ping", lambda connection: connection.execute("SELECT 1"))
+
+    async def close(self) -> None:
+        """Give the connection back; the store opens another when it is used again."""
+        await self._lane.close()
+
+
+def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
+    operations = operations_by_license(row["operation"] for row in rows if row["operation"] is not None)
+    return Loaded(
+        results={
+            CommandId(row["result"]["command_id"]): result_of(row["result"], row["body"])
+            for row in rows
+            if row["result"] is not None
+        },
+        licenses={
+            LicenseId(row["license"]["license_id"]): _stored_license(row, operations)
+            for row in rows
+            if row["license"] is not None
+        },
+    )
+
+
+def _stored_license(row: asyncpg.Record, operations: Mapping[LicenseId, Mapping[Fingerprint, int]]) -> StoredLicense:
+    license = row["license"]
+    return StoredLicense(
+        license=license_of(license),
+        version=license["version"],
+        audit_sha256=license["audit_sha256"],
+        body=row["body"] or b"",
+        operations=operations.get(license["license_id"], {}),
+    )
+
+
+def _past_revision(row: asyncpg.Record) -> PastRevision:
+    return PastRevision(
+        revision=row["revision"],
+        product=row["product"],
+        cause=RevisionCause(row["cause"]),
+        body=BodyDigest(sha256=row["body_sha256"].hex(), length_bytes=row["length_bytes"]),
+    )
