@@ -1,0 +1,76 @@
+"""The rules in force, kept in memory: the newest catalog version, looked for every few seconds.
+
+Deciding never waits for the catalog. While the database is away, or a newer catalog cannot be read by this version of
+the program, the one known stays in force; that is logged, once per cause.
+"""
+
+from typing import Protocol
+
+import structlog
+
+from shared.clock import SystemClock
+from shared.domain.case import Policy, Rules
+from shared.domain.catalog import Catalog
+from shared.errors import ConfigurationError, UnavailableError
+
+LOOK_SECONDS = 2.0
+
+_log = structlog.get_logger("keyway.catalog")
+
+
+class CatalogShelf(Protocol):
+    """Where catalogs are kept."""
+
+    async def newer_than(self, version: int) -> Catalog | None:
+        """Return the newest catalog if its version is above `version`, else None.
+
+        Raises `UnavailableError` when nobody can tell now, `ConfigurationError` when it cannot be read here.
+        """
+        ...
+
+
+class RefreshedRules:
+    """The newest known catalog and the policy; made by `load_rules`."""
+
+    def __init__(self, shelf: CatalogShelf, policy: Policy, clock: SystemClock, first: Catalog) -> None:
+        self._shelf = shelf
+        self._policy = policy
+        self._clock = clock
+        self._rules = Rules(catalog=first, policy=policy)
+        self._told = ""
+
+    def current(self) -> Rules:
+        """Return the rules; never waits."""
+        return self._rules
+
+    async def watch(self) -> None:
+        """Look for newer catalogs until cancelled."""
+        while True:
+            await self._clock.sleep(LOOK_SECONDS)
+            await self.look()
+
+    async def look(self) -> None:
+        """Take the newest catalog if there is a newer one."""
+        try:
+            newer = await self._shelf.newer_than(self._rules.catalog.version)
+        except (ConfigurationError, UnavailableError) as error:
+            if str(error) != self._told:
+                self._told = str(error)
+                _log.warning("catalog.not_taken", code=error.code, reason=str(error))
+            return
+        self._told = ""
+        if newer is not None:
+            self._rules = Rules(catalog=newer, policy=self._policy)
+            _log.info("catalog.taken", catalog_version=newer.version, count=len(newer.products))
+
+
+async def load_rules(shelf: CatalogShelf, policy: Policy, clock: SystemClock) -> RefreshedRules:
+    """Return the rules in force; run their `watch` beside the work.
+
+    Raises `ConfigurationError` when there is no catalog yet or it cannot be read here, and `UnavailableError` when the
+    database does not answer.
+    """
+    first = await shelf.newer_than(0)
+    if first is None:
+        raise ConfigurationError("there is no catalog yet: load one with `keyway catalog apply FILE`")
+    return RefreshedRules(shelf, policy, clock, first)
