@@ -1,7 +1,7 @@
-"""Making every lock anew (`make lock`): requirements/*.txt by uv, `jars.lock` by jgo; a developer reviews the difference.
+"""Making every lock anew (`make lock`): requirements by uv, `jars.lock` by jgo; a developer reviews the difference.
 
-Only this resolves versions. Neither kind of lock holds an address. Kafka's logging binding is added apart from Kafka, or
-the two would upset each other's versions; only its own jar is taken.
+Only this resolves versions. Neither kind of lock holds an address. Kafka's logging binding is added apart from Kafka,
+or the two would upset each other's versions; only its own jar is taken.
 """
 
 import hashlib
