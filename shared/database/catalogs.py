@@ -1,11 +1,12 @@
 """Catalogs: every version that was ever loaded; the newest is in force."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import orjson
 
+from shared.contracts.identifiers import LicenseId
 from shared.database.pool import Pool, borrowed
 from shared.domain.catalog import Catalog
 from shared.domain.catalog_check import check_catalog
@@ -64,6 +65,17 @@ class PostgresCatalogs:
                 "SELECT product, count(*) AS held FROM license WHERE status <> 'terminated' GROUP BY product ORDER BY 1"
             )
         return {row["product"]: row["held"] for row in rows}
+
+    async def holders(self, products: Sequence[str], *, limit: int) -> Sequence[LicenseId]:
+        """Return the first `limit` ids of licenses that are not terminated and hold one of these product ids."""
+        async with borrowed(self._pool, "look for holders of products") as connection:
+            rows = await connection.fetch(
+                "SELECT license_id FROM license WHERE product = ANY($1::text[]) AND status <> 'terminated'"
+                " ORDER BY license_id LIMIT $2",
+                list(products),
+                limit,
+            )
+        return [LicenseId(row["license_id"]) for row in rows]
 
     async def _newest_above(self, version: int) -> StoredCatalog | None:
         async with borrowed(self._pool, "look for a catalog") as connection:
