@@ -108,13 +108,14 @@ class Core:
 def main(settings: Settings) -> int:
     """Run a gateway until SIGTERM or SIGINT; returns the exit status. A second signal ends the process at once."""
     configure_logging(settings.log_level, "gateway")
+    status = 0
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_until_signalled(settings))
         except* KeywayError as errors:
             sys.stderr.write(f"keyway gateway: {_first(errors)}\n")
-            return FAILED
-    return 0
+            status = FAILED
+    return status
 
 
 async def _until_signalled(settings: Settings) -> None:
