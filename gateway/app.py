@@ -283,12 +283,13 @@ class DatabasePing:
         self._connection: OwnConnection | None = None
 
     async def ask(self) -> None:
-        """Make one round trip. Raises `KeywayError`."""
+        """Begin and end an empty transaction. Raises `KeywayError`."""
         try:
             async with mapped_failures("ping"), asyncio.timeout(ANSWER_SECONDS):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await open_connection(self._database_url, connect_seconds=ANSWER_SECONDS)
-                await self._connection.execute("")  # an empty query is answered like any other
+                async with self._connection.transaction():
+                    pass  # begun and ended: two answers of the server, and no table needed
         except BaseException:
             if self._connection is not None:
                 self._connection.terminate()
