@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from keyway.localstack.processes import identify
 from tests.process.running_stack import RunningStack, launch, running, until
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process]
+pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(200)]
 
 CHILDREN = ("gateway-0", "license-0", "postgres", "kafka")
 
