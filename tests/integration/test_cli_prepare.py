@@ -99,7 +99,7 @@ async def test_second_preparation_changes_nothing_and_is_quick(
     newest = await PostgresCatalogs(pool).newest()
     assert newest is not None
     assert newest.version == 1
-    assert took < 3, f"{took:.2f} s; under half a second where this was written"
+    assert took < 5, f"{took:.2f} s; under half a second where this was written"
 
 
 async def test_secrets_and_keys_survive_a_new_database(
