@@ -117,7 +117,17 @@ class Classifier:
         if error is not None:
             return self._error(operation, error, evidence)
         ok = ok_of(root)
-        return _stopped_short(root, ok, evidence) or _answer(operation, root, evidence, accepted=ok is not None)
+        return self._stopped_short(root, ok, evidence) or _answer(operation, root, evidence, accepted=ok is not None)
+
+    def _stopped_short(self, root: Element, ok: str | None, evidence: Evidence) -> SendOutcome | None:
+        """Rows 9 and 10: something was begun that goes no further."""
+        if root.all("billorder") or root.all("payment_id") or (ok is not None and _names_payment(ok)):
+            ids = tuple(self.redactor.text(each)[:SUBJECT_CHARACTERS_MAX] for each in payment_ids_of(root))
+            return PaymentRequired(evidence=replace(evidence, row=9, detail="awaits payment"), ids=ids)
+        if ok is not None and ok.startswith(SECOND_FACTOR_FUNCTIONS):
+            factor = replace(evidence, row=10, detail="wants a second factor")
+            return Refused(refusal=Refusal.TWO_FACTOR_REQUIRED, evidence=factor)
+        return None
 
     def _error(self, operation: ProviderOperation, error: PanelError, evidence: Evidence) -> SendOutcome:
         """Rows 7 and 8."""
@@ -141,16 +151,6 @@ class Classifier:
             body_sha256=received.sha256,
             excerpt=self.redactor.excerpt(received.body),
         )
-
-
-def _stopped_short(root: Element, ok: str | None, evidence: Evidence) -> SendOutcome | None:
-    """Rows 9 and 10: something was begun that goes no further."""
-    if root.all("billorder") or root.all("payment_id") or (ok is not None and _names_payment(ok)):
-        return PaymentRequired(evidence=replace(evidence, row=9, detail="awaits payment"), ids=payment_ids_of(root))
-    if ok is not None and ok.startswith(SECOND_FACTOR_FUNCTIONS):
-        factor = replace(evidence, row=10, detail="wants a second factor")
-        return Refused(refusal=Refusal.TWO_FACTOR_REQUIRED, evidence=factor)
-    return None
 
 
 def _answer(operation: ProviderOperation, root: Element, evidence: Evidence, *, accepted: bool) -> SendOutcome:

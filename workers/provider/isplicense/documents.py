@@ -27,12 +27,10 @@ FORM_FIELDS = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PanelError:
-    """An `<error>`. Only type and subject are branched on."""
+    """An `<error>`, as far as it is branched on; its words stand in the masked excerpt only. Not yet masked."""
 
     type: str
     subject: str
-    text: str
-    """The panel's words, not yet masked."""
 
 
 def error_of(root: Element) -> PanelError | None:
@@ -43,10 +41,9 @@ def error_of(root: Element) -> PanelError | None:
             subject = error.attributes.get("object", error.attributes.get("obj", "")).strip()
             if "type" not in error.attributes:
                 kind = OLD_ERROR_CODES.get(error.attributes.get("code", ""), "")
-            words = error.value("msg") or error.value("detail") or error.text
-            return PanelError(type=kind, subject=subject, text=words)
+            return PanelError(type=kind, subject=subject)
         if part.all("authfail"):
-            return PanelError(type="auth", subject="authfail", text="")
+            return PanelError(type="auth", subject="authfail")
     return None
 
 
@@ -69,7 +66,7 @@ def is_form_echo(root: Element) -> bool:
 def payment_ids_of(root: Element) -> tuple[str, ...]:
     """Return what waits for payment, as `name=value`."""
     return tuple(
-        f"{child.name}={child.text[:40]}" for child in root.children if child.name in ("billorder", "payment_id", "id")
+        f"{child.name}={child.text}" for child in root.children if child.name in ("billorder", "payment_id", "id")
     )
 
 
