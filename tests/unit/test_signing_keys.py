@@ -227,6 +227,15 @@ async def test_running_signer_takes_a_rotated_key_at_its_next_look(file: Path, r
 
 
 @pytest.mark.asyncio
+async def test_running_signer_leaves_an_unchanged_file_alone(file: Path, registry: InMemoryPublicKeys) -> None:
+    rotate(file)
+    signer = await load_signer(file, registry, ManualSystemClock())
+    for _ in range(3):
+        await signer.look()
+    assert registry.publications == 1
+
+
+@pytest.mark.asyncio
 async def test_running_signer_keeps_its_key_until_the_new_one_is_published(
     file: Path, registry: InMemoryPublicKeys
 ) -> None:
