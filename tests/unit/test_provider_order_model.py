@@ -48,7 +48,7 @@ QUIET_SECONDS = SEND_WINDOW_SECONDS + NETWORK_SECONDS_MAX + PROCESSING_SECONDS_M
 RULES = SettlingRules(
     policy=ReleasePolicy.AUTO, quiet_seconds=QUIET_SECONDS, reads_apart_seconds=5, fast_for_seconds=600
 )
-HISTORY_SECONDS_MAX = 4000.0
+HISTORY_SECONDS_MAX = 40_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
