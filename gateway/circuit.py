@@ -54,10 +54,16 @@ class Circuit:
         return len(self._distrusted)
 
     def came_up(self, machine: Machine) -> bool:
-        """Note that `machine` answered. Returns whether that is news."""
+        """Note that `machine` answered. Returns whether that is news.
+
+        Queues that fell behind meanwhile are trusted again: the outage explains them, and one that really is old says
+        so with its first reply. Otherwise a healthy service would refuse at each partition's first contact.
+        """
         if machine not in self._down:
             return False
         self._down.remove(machine)
+        self._distrusted.clear()
+        self._scouts.clear()
         return True
 
     def went_down(self, machine: Machine) -> bool:

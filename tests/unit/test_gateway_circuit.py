@@ -70,3 +70,13 @@ def test_callers_of_a_trusted_partition_are_no_scouts() -> None:
     circuit = a_circuit()
     circuit.admitted(3, b"one of many")
     assert circuit.refusal(3) is None
+
+
+def test_queues_that_an_outage_explains_are_trusted_again_after_it() -> None:
+    circuit = a_circuit()
+    circuit.went_down(Machine.BROKER)
+    circuit.missed(3, since=0.0)
+    circuit.came_up(Machine.BROKER)
+    circuit.admitted(3, b"first")
+    assert circuit.refusal(3) is None
+    assert circuit.open_circuits == 0
