@@ -15,8 +15,11 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from shared.contracts.commands import (
+    CloseUpstream,
+    LapseLicense,
     LicenseCommand,
     PurchaseLicense,
+    RecordProviderOutcome,
     RenewLicense,
     ReportUsage,
     TerminateLicense,
@@ -35,6 +38,9 @@ _COMMANDS: Mapping[str, TypeAdapter[LicenseCommand]] = {
     "upgrade_license": TypeAdapter(UpgradeLicense),
     "terminate_license": TypeAdapter(TerminateLicense),
     "report_usage": TypeAdapter(ReportUsage),
+    "record_provider_outcome": TypeAdapter(RecordProviderOutcome),
+    "lapse_license": TypeAdapter(LapseLicense),
+    "close_upstream": TypeAdapter(CloseUpstream),
 }
 
 
