@@ -23,25 +23,27 @@ import uvloop
 from aiohttp import web
 
 from bench.echo import say_ready
-from bench.signing import BenchSigner
 from gateway.wire.answer import Invalid
 from gateway.wire.isv import read_request
 from shared.clock import MachineClock
 from shared.contracts.commands import PurchaseLicense
 from shared.contracts.envelope import Envelope, day_of, new_id
 from shared.contracts.identifiers import CommandId
+from shared.database.lane import INDEX_PLANS
 from shared.database.migrate import migrate
 from shared.domain.case import Rules
 from shared.domain.catalog import Catalog, Product
 from shared.domain.effects import CommandEffect
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.term import expires_at
+from shared.security.license_body import JwsSigner
+from shared.security.signing_keys import SigningKey
 from workers.license.case_file import CaseFile, Desk
 
 LOOK_UP = Path(__file__).with_name("sql").joinpath("look_up.sql").read_text(encoding="ascii")
 ISSUE = Path(__file__).with_name("sql").joinpath("issue.sql").read_text(encoding="ascii")
-SERVER_SETTINGS = {"timezone": "UTC", "jit": "off", "enable_seqscan": "off"}
-"""As the system's own connections: tables that were empty at planning time must not be read whole later."""
+SERVER_SETTINGS = {"timezone": "UTC", "jit": "off", **INDEX_PLANS}
+"""As the system's own connections: a plan made on empty tables must not read whole ones later."""
 ACQUIRE_SECONDS = 25.0
 RULES = Rules(catalog=Catalog(version=1, products={"Bronze": Product(sku="Bronze")}))
 
@@ -64,7 +66,7 @@ class Shop:
         self._plan = plan
         self._pool = pool
         self._clock = MachineClock()
-        self._signer = BenchSigner()
+        self._signer = JwsSigner(SigningKey.generate())
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answer one PURCHASE."""

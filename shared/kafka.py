@@ -200,6 +200,10 @@ class RecordConsumer(Protocol):
         """Store the group's offsets."""
         ...
 
+    async def committed(self, partition: TopicPartition) -> int | None:
+        """Ask the group's coordinator for the committed offset."""
+        ...
+
     def highwater(self, partition: TopicPartition) -> int | None:
         """Return the end of the partition as of the last fetch."""
         ...

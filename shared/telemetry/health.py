@@ -78,8 +78,8 @@ class Readiness:
 
     @property
     def is_ready(self) -> bool:
-        """Whether every probe is fine."""
-        return all(probe.is_ok for probe in self._probes.values())
+        """Whether every probe is fine; without any probe nothing is known, so not."""
+        return bool(self._probes) and all(probe.is_ok for probe in self._probes.values())
 
     def report(self) -> bytes:
         """Return the state as a JSON object with one line per dependency."""

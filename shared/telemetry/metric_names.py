@@ -214,6 +214,19 @@ WORKER_REPLIES_UNADDRESSED = MetricDefinition(
     meaning="Replies that could not be addressed, by reason (no_address, partition_unknown)",
     labels=("reason",),
 )
+WORKER_CONFLICTS = MetricDefinition(
+    name="keyway_worker_conflicts_total",
+    kind=MetricKind.COUNTER,
+    unit="batches",
+    meaning="Batches read and decided again because another worker wrote first",
+)
+LICENSE_ALERTS = MetricDefinition(
+    name="keyway_license_alerts_total",
+    kind=MetricKind.COUNTER,
+    unit="alerts",
+    meaning="Findings about licenses that people should look at, by kind",
+    labels=("kind",),
+)
 
 ALL_METRICS = tuple(value for value in tuple(globals().values()) if isinstance(value, MetricDefinition))
 """In the order written here: docs and tests walk over it."""

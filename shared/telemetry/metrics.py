@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.contracts.outcomes import RejectionCode
 from shared.contracts.replies import ReplyStatus
+from shared.domain.decision import AlertKind
 from shared.telemetry import metric_names as names
 from shared.telemetry.metric_names import MetricDefinition, MetricKind
 
@@ -37,7 +38,10 @@ class RetriedStep(StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
-DEAD_LETTER_REASONS = ("not_json", "version", "unknown_type", "envelope", "payload", "header", "id_reuse", "too_large")
+DEAD_LETTER_REASONS = (
+    *("not_json", "version", "unknown_type", "envelope", "payload", "header"),
+    *("id_reuse", "not_storable", "reader_fault", "handler_fault"),
+)
 OTHER_REASON = "other"
 
 
@@ -109,6 +113,9 @@ class WorkerMetrics:
     """By `RetriedStep`."""
     dead_letters: Mapping[str, Counter]
     replies_unaddressed: Mapping[str, Counter]
+    conflicts: Counter
+    alerts: Mapping[str, Counter]
+    """By `AlertKind`."""
 
     @classmethod
     def bound_to(cls, registry: CollectorRegistry) -> Self:
@@ -134,6 +141,8 @@ class WorkerMetrics:
             replies_unaddressed=counters_by(
                 registry, names.WORKER_REPLIES_UNADDRESSED, ("no_address", "partition_unknown")
             ),
+            conflicts=counter(registry, names.WORKER_CONFLICTS),
+            alerts=counters_by(registry, names.LICENSE_ALERTS, AlertKind),
         )
 
     def dead_letter(self, reason: str) -> None:

@@ -1,0 +1,104 @@
+"""Eyes on a running worker: probes refreshed every second, and the end of the process when a part has died.
+
+A part that cannot come back by itself (the polling loop, a producer's sender) ends the process: its supervisor starts
+it again within seconds, and nothing is lost because offsets stood still.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from shared.clock import SystemClock
+from shared.errors import KeywayError, UnavailableError
+from shared.kafka import RecordConsumer, RecordProducer, is_sending
+from shared.telemetry.health import Probe, Readiness
+from shared.telemetry.metrics import WorkerMetrics
+from workers.runtime.lane import Lane
+from workers.runtime.subscription import Subscription
+
+LOOK_SECONDS = 1.0
+STALE_SECONDS = 5.0
+ASK_SECONDS = 2.0
+
+
+class PartDiedError(KeywayError):
+    """A part of this process that nothing revives has ended; the process must be started again."""
+
+    code = "part_died"
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkerWatch:
+    """Looks after a consuming worker."""
+
+    topic: str
+    readiness: Readiness
+    subscription: Subscription
+    lane: Lane
+    producers: Sequence[RecordProducer]
+    ask_database: Callable[[], Awaitable[None]]
+    """Raises `UnavailableError` when the database does not answer."""
+    metrics: WorkerMetrics
+    clock: SystemClock
+    _probes: dict[str, Probe] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        """Add the probes, so that nobody takes a worker for ready that has not begun."""
+        for name in ("group", "polling", "sending", "kafka", "postgres"):
+            self._probes[name] = self.readiness.probe(name, stale_after_seconds=STALE_SECONDS)
+
+    async def run(self) -> None:
+        """Look every second for as long as the process lives. Raises `PartDiedError`."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_parts())
+            group.create_task(self._watch_kafka())
+            group.create_task(self._watch_database())
+
+    async def _watch_parts(self) -> None:
+        while True:
+            self.metrics.queued_records.set(self.lane.queued_count)
+            if not all(is_sending(producer) for producer in self.producers):
+                raise PartDiedError("a producer's sender has ended")
+            self._probes["sending"].succeeded(f"{len(self.producers)} producers")
+            if self.subscription.is_started:
+                self._look_at_subscription()
+            await self.clock.sleep(LOOK_SECONDS)
+
+    def _look_at_subscription(self) -> None:
+        if not self.subscription.is_polling:
+            raise PartDiedError("the loop that polls Kafka has ended")
+        if self.lane.blocked_seconds < STALE_SECONDS:
+            self._probes["polling"].succeeded(f"{self.lane.queued_count} records queued")
+        if self.subscription.listener.is_member:
+            count = self.subscription.listener.assigned_count
+            self._probes["group"].succeeded(f"{count} partitions" if count else "standing by: more workers than needed")
+
+    async def _watch_kafka(self) -> None:
+        probe = self._probes["kafka"]
+        while True:
+            consumer = self.subscription.consumer
+            if consumer is not None and await self._kafka_answers(consumer):
+                probe.succeeded("the group's coordinator answered")
+            await self.clock.sleep(LOOK_SECONDS)
+
+    async def _kafka_answers(self, consumer: RecordConsumer) -> bool:
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                await consumer.committed(TopicPartition(self.topic, 0))
+        except (KafkaError, TimeoutError):
+            return False
+        return True
+
+    async def _watch_database(self) -> None:
+        probe = self._probes["postgres"]
+        while True:
+            try:
+                await self.ask_database()
+            except UnavailableError:
+                pass
+            else:
+                probe.succeeded()
+            await self.clock.sleep(LOOK_SECONDS)
