@@ -11,7 +11,10 @@ from enum import StrEnum
 from typing import Final
 
 from gateway.wire.answer import PLAIN_TEXT, Answer, Invalid
+from shared.contracts.codec import decode_details
 from shared.contracts.outcomes import RejectionCode
+from shared.contracts.replies import Reply
+from shared.errors import InvalidRecordError
 
 TEXT_LENGTH_MAX = 200
 USAGE_RETRY_SECONDS = 600
@@ -146,6 +149,10 @@ def invalid(invalid: Invalid) -> Answer:
     return Problem(400, invalid.reason).answer()
 
 
-def rejected(code: RejectionCode, details: Mapping[str, str]) -> Answer:
-    """Return the answer to a business "no"."""
-    return REJECTIONS[code].answer(details)
+def rejected(reply: Reply) -> tuple[RejectionCode, Answer] | None:
+    """Return code and answer of a business "no", None when a newer worker says something that is not known here."""
+    try:
+        code = RejectionCode(reply.meta.decode("ascii"))
+        return code, REJECTIONS[code].answer(decode_details(reply.body))
+    except (ValueError, InvalidRecordError):
+        return None

@@ -17,7 +17,6 @@ from gateway.wire.isv import (
     TERMINATED,
     IsvRequest,
     license_body,
-    read_rejection,
     read_request,
     termination_note,
 )
@@ -187,9 +186,9 @@ def _tell(reply: Reply, number: str, outcome: _Outcome) -> None:
 
 
 def _tell_rejection(reply: Reply, outcome: _Outcome) -> None:
-    rejection = read_rejection(reply.meta, reply.body)
+    rejection = rejected(reply)
     if rejection is None:
         outcome.refuse(Refused.INTERNAL)
-        return
-    code, details = rejection
-    outcome.reason, outcome.answer = code.value, rejected(code, details)
+    else:
+        code, outcome.answer = rejection
+        outcome.reason = code.value

@@ -14,8 +14,6 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final, Literal
 
-import orjson
-
 from gateway.wire.answer import NO_SNIFF, PLAIN_TEXT, Answer, Invalid
 from gateway.wire.form import decode_form
 from shared.contracts.commands import (
@@ -29,7 +27,6 @@ from shared.contracts.commands import (
     UpgradeLicense,
 )
 from shared.contracts.identifiers import LICENSE_NUMBER
-from shared.contracts.outcomes import RejectionCode
 
 MEDIA_TYPES = frozenset({"application/x-www-form-urlencoded", "application/x-www-formurlencoded"})
 """The second spelling is the vendor's own slip (docs/protocols/isv-endpoint.md 2.1)."""
@@ -350,18 +347,6 @@ def _license_head(last_day: bytes) -> bytes | None:
 
 
 TERMINATED = Answer(204, b"", b"")
-
-
-def read_rejection(code: bytes, details: bytes) -> tuple[RejectionCode, Mapping[str, str]] | None:
-    """Return code and details of a rejection, None when a newer worker says something that we do not know."""
-    try:
-        known = RejectionCode(code.decode("ascii"))
-        values = orjson.loads(details) if details else {}
-    except ValueError:
-        return None
-    if not isinstance(values, dict):
-        return None
-    return known, {str(name): str(value) for name, value in values.items()}
 
 
 def termination_note(number: str, outcome: Literal["already_terminated", "tombstone_recorded"]) -> Answer:

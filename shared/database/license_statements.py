@@ -72,7 +72,6 @@ WITH effect AS MATERIALIZED (
     SELECT license_id, fingerprint, operation_revision
     FROM effect, (SELECT count(*) FROM forgotten) AS first_forget
     WHERE fingerprint IS NOT NULL
-    ON CONFLICT DO NOTHING
 ), told AS (
     INSERT INTO outbox (event_id, topic, key, license_id, sequence, command_id, type, value, created_at)
     SELECT t.event_id, $2::text, e.license_id, e.license_id, t.sequence, e.command_id, t.type, t.value, e.handled_at

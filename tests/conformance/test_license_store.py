@@ -344,12 +344,13 @@ class LicenseStoreSuite:
         assert (await store.load([], [same_id.license_id], [])) == Loaded()
         assert (await store.load([first.command_id], [], [])).results[first.command_id].body == BODY_1
 
-    @pytest.mark.parametrize("repeated", ["revision", "event", "audit"])
+    @pytest.mark.parametrize("repeated", ["revision", "operation", "event", "audit"])
     async def test_history_that_exists_is_a_conflict(self, store: LicenseStore, repeated: str) -> None:
         first = an_issue()
         await store.store([first])
         again: dict[str, dict[str, object]] = {
             "revision": {"revision": first.revision},
+            "operation": {"operation": first.operation},
             "event": {"events": first.events},
             "audit": {"audit": a_link(entry=b"another story")},
         }
@@ -385,11 +386,6 @@ class LicenseStoreSuite:
         await store.store([undone, reversal, done_again])
 
         assert (await load_one(store)).operations == {FINGERPRINTS[0]: 1, FINGERPRINTS[1]: 4, FINGERPRINTS[2]: 3}
-
-    async def test_a_fingerprint_that_is_known_keeps_its_revision(self, store: LicenseStore) -> None:
-        await store.store([an_issue()])
-        await store.store([a_renewal(operation=(FINGERPRINTS[0], 2))])
-        assert (await load_one(store)).operations == {FINGERPRINTS[0]: 1}
 
     async def test_only_asked_fingerprints_come_back(self, store: LicenseStore) -> None:
         await store.store([an_issue()])

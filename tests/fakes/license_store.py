@@ -146,7 +146,7 @@ def _apply(effect: CommandEffect, tables: Tables) -> None:
         }
     if effect.operation is not None:
         fingerprint, revision = effect.operation
-        tables.operations.setdefault((license_id, fingerprint), revision)
+        _insert(tables.operations, (license_id, fingerprint), revision)
     for event in effect.events:
         _insert(tables.events, (license_id, event.sequence), event)
     if effect.audit is not None:
