@@ -26,7 +26,7 @@ from shared.contracts.commands import (
     UpgradeLicense,
 )
 from shared.contracts.envelope import ENVELOPE_VERSION, Envelope
-from shared.contracts.events import EVENT_SOURCE, PublicEvent
+from shared.contracts.events import EVENT_SOURCE, AttentionEvent, EventType, PublicEvent
 from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, CommandId
 from shared.errors import InvalidRecordError
 
@@ -143,6 +143,23 @@ def encode_event(event: PublicEvent) -> bytes:
             "time": event.time,
             "datacontenttype": "application/json",
             "sequence": str(event.sequence),
+            "data": event.data,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+
+
+def encode_attention(event: AttentionEvent) -> bytes:
+    """Return a finding as a CloudEvents 1.0 JSON document (structured mode)."""
+    return orjson.dumps(
+        {
+            "specversion": "1.0",
+            "id": event.event_id,
+            "source": EVENT_SOURCE,
+            "type": EventType.ATTENTION,
+            "subject": event.subject,
+            "time": event.time,
+            "datacontenttype": "application/json",
             "data": event.data,
         },
         option=orjson.OPT_UTC_Z,
