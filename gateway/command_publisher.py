@@ -1,7 +1,7 @@
 """Commands on their way to Kafka: one batch out per partition, the next one gathers meanwhile.
 
 `publish` only puts a record into the open batch of its partition, so a request costs no coroutine and no future of its
-own; all commands of a batch share one acknowledgment. Nobody waits for it: a failure is told to `on_unknown`.
+own; all commands of a batch share one acknowledgment. Nobody waits for it: a failure is told to `run`'s `on_unknown`.
 """
 
 import asyncio
@@ -14,6 +14,10 @@ from aiokafka.errors import KafkaError
 from shared.kafka import RECORD_HEAD_BYTES, RECORD_LIMIT_BYTES, BatchBuilder, Headers, RecordMetadata, RecordProducer
 
 VALUE_BYTES_MAX = RECORD_LIMIT_BYTES - 4 * RECORD_HEAD_BYTES
+
+
+def _nobody_waits(_correlation_ids: list[bytes]) -> None:
+    """Stand in until `run` knows who waits."""
 
 
 class _Batch:
@@ -43,13 +47,11 @@ class CommandPublisher:
 
     __slots__ = ("_lanes", "_on_unknown", "_producer", "_ready", "_topic", "_wake")
 
-    def __init__(
-        self, producer: RecordProducer, topic: str, *, partitions: int, on_unknown: Callable[[list[bytes]], None]
-    ) -> None:
-        """`on_unknown` gets the correlation ids of commands that may or may not have been written."""
+    def __init__(self, producer: RecordProducer, topic: str, *, partitions: int) -> None:
+        """`topic` has `partitions`; nobody else sends to it through `producer`."""
         self._producer = producer
         self._topic = topic
-        self._on_unknown = on_unknown
+        self._on_unknown: Callable[[list[bytes]], None] = _nobody_waits
         self._lanes = [_Lane(partition) for partition in range(partitions)]
         self._ready: deque[_Lane] = deque()
         self._wake = asyncio.Event()
@@ -69,8 +71,12 @@ class CommandPublisher:
             lane.batches.append(batch)
         batch.correlation_ids.append(correlation_id)
 
-    async def run(self) -> None:
-        """Hand gathered batches to the producer, for ever."""
+    async def run(self, on_unknown: Callable[[list[bytes]], None]) -> None:
+        """Hand gathered batches to the producer, for ever.
+
+        `on_unknown` gets the correlation ids of commands that may or may not have been written.
+        """
+        self._on_unknown = on_unknown
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -82,7 +88,7 @@ class CommandPublisher:
         lane.is_out = True
         try:
             acknowledgment = await self._producer.send_batch(batch.builder, self._topic, partition=lane.partition)
-        except KafkaError:
+        except (KafkaError, AssertionError):  # the library asserts that the partition exists
             self._settled(lane, batch, None)
         else:
             acknowledgment.add_done_callback(partial(self._settled, lane, batch))

@@ -20,6 +20,7 @@ class Verb:
 
 VERBS = (
     Verb("up", "keyway.cli.up:app", "Start the local stack: PostgreSQL, Kafka, gateways, workers. Ctrl-C ends it."),
+    Verb("gateway", "keyway.cli.gateway:app", "Serve the public port: one gateway process, until SIGTERM."),
 )
 
 FAILED = 1

@@ -4,20 +4,22 @@ Nothing is tried again here. `ConflictError` and `UnavailableError` are settled 
 transaction, and after a lost connection a stored command id tells that it was committed.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import asyncpg
 
-from shared.contracts.commands import BodyDigest
+from shared.contracts.commands import BodyDigest, LicensingModel
 from shared.contracts.envelope import day_of
 from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
+from shared.contracts.replies import ReplyStatus
 from shared.contracts.topics import LICENSE_EVENTS
+from shared.database.effect_rows import effect_rows
 from shared.database.lane import Lane
-from shared.database.license_rows import effect_rows, license_of, operations_by_license, result_of
 from shared.database.license_statements import HISTORY, READ, WRITE
 from shared.database.pool import COMMAND_SECONDS, CONNECT_SECONDS
 from shared.domain.case import PastRevision, RevisionCause
-from shared.domain.effects import CommandEffect, Loaded, StoredLicense
+from shared.domain.effects import CommandEffect, Loaded, StoredLicense, StoredReply, StoredResult
+from shared.domain.license import License, LicenseStatus
 
 
 class PostgresLicenseStore:
@@ -76,10 +78,10 @@ class PostgresLicenseStore:
 
 
 def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
-    operations = operations_by_license(row["operation"] for row in rows if row["operation"] is not None)
+    operations = _operations_by_license(row["operation"] for row in rows if row["operation"] is not None)
     return Loaded(
         results={
-            CommandId(row["result"]["command_id"]): result_of(row["result"], row["body"])
+            CommandId(row["result"]["command_id"]): _result_of(row["result"], row["body"])
             for row in rows
             if row["result"] is not None
         },
@@ -94,7 +96,7 @@ def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
 def _stored_license(row: asyncpg.Record, operations: Mapping[LicenseId, Mapping[Fingerprint, int]]) -> StoredLicense:
     license = row["license"]
     return StoredLicense(
-        license=license_of(license),
+        license=_license_of(license),
         version=license["version"],
         audit_sha256=license["audit_sha256"],
         body=row["body"] or b"",
@@ -109,3 +111,41 @@ def _past_revision(row: asyncpg.Record) -> PastRevision:
         cause=RevisionCause(row["cause"]),
         body=BodyDigest(sha256=row["body_sha256"].hex(), length_bytes=row["length_bytes"]),
     )
+
+
+def _license_of(row: asyncpg.Record) -> License:
+    """Return the license in a row of table `license`."""
+    return License(
+        account=row["account_id"],
+        number=row["number"],
+        product=row["product"],
+        model=LicensingModel(row["model"]),
+        status=LicenseStatus(row["status"]),
+        suspended=row["suspended"],
+        test=row["test"],
+        subscription_on=row["subscription_on"],
+        start_on=row["start_on"],
+        purchase_on=row["purchase_on"],
+        expires_on=row["expires_on"],
+        terminated_at=row["terminated_at"],
+        activation_data=row["activation_data"],
+        reg_name=row["reg_name"],
+        revision=row["revision"],
+        key_version=row["key_version"],
+        sequence=row["sequence"],
+    )
+
+
+def _result_of(row: asyncpg.Record, revision_body: bytes | None) -> StoredResult:
+    """Return the result in a row of `command_result` and the body of the revision that it refers to."""
+    reply = StoredReply(status=ReplyStatus(row["status"]), meta=row["meta"], body=row["body"], revision=row["revision"])
+    body = reply.body if revision_body is None else revision_body
+    return StoredResult(payload_sha256=row["payload_sha256"], reply=reply, body=body)
+
+
+def _operations_by_license(rows: Iterable[asyncpg.Record]) -> dict[LicenseId, dict[Fingerprint, int]]:
+    """Return what rows of `operation` remember: license -> fingerprint -> revision."""
+    found: dict[LicenseId, dict[Fingerprint, int]] = {}
+    for row in rows:
+        found.setdefault(LicenseId(row["license_id"]), {})[Fingerprint(row["fingerprint"])] = row["revision"]
+    return found

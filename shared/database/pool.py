@@ -102,9 +102,19 @@ async def open_pool(database_url: str, *, connections_max: int = POOL_CONNECTION
 
 @asynccontextmanager
 async def borrowed(pool: Pool, action: str) -> AsyncIterator[Connection]:
-    """Lend a connection of `pool` for the block, and map every failure of `action` to one of ours."""
+    """Lend a connection of `pool` for the block, and map every failure of `action` to one of ours.
+
+    Unless the server itself answered, a connection that failed is thrown away at once: handing it back in order would
+    first ask the silent server to tidy it up.
+    """
     async with mapped_failures(action), pool.acquire(timeout=ACQUIRE_SECONDS) as connection:
-        yield connection
+        try:
+            yield connection
+        except asyncpg.PostgresError:
+            raise
+        except BaseException:
+            connection.terminate()
+            raise
 
 
 async def ping(pool: Pool) -> None:

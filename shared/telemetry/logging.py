@@ -53,7 +53,7 @@ ALLOWED_FIELDS = frozenset(
 
 _LIBRARY_LEVELS: Mapping[str, int] = {
     "aiokafka": logging.WARNING,  # below, it writes keys and values, and every metadata refresh
-    "faststream": logging.WARNING,
+    "faststream": logging.ERROR,  # it warns at every start that topics are not auto-created
     "aiohttp.access": logging.CRITICAL,  # the gateway writes its own
     "aiohttp": logging.WARNING,
     "asyncio": logging.WARNING,

@@ -80,7 +80,7 @@ class WorkerWatch:
         probe = self._probes["kafka"]
         while True:
             consumer = self.subscription.consumer
-            if consumer is not None and await self._kafka_answers(consumer):
+            if consumer is not None and self.subscription.is_started and await self._kafka_answers(consumer):
                 probe.succeeded("the group's coordinator answered")
             await self.clock.sleep(LOOK_SECONDS)
 

@@ -1,16 +1,11 @@
-"""Between values and rows: effects become members of `command_effect`, rows become licenses, results, operations."""
+"""What one command leaves behind as a row of the write: its members in the order of the type `command_effect`."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 
-import asyncpg
-
-from shared.contracts.commands import LicensingModel
 from shared.contracts.envelope import day_of
-from shared.contracts.identifiers import Fingerprint, LicenseId
-from shared.contracts.replies import ReplyStatus
-from shared.domain.effects import AuditEntry, CommandEffect, LicenseWrite, NewRevision, StoredReply, StoredResult
-from shared.domain.license import License, LicenseStatus
+from shared.contracts.identifiers import LicenseId
+from shared.domain.effects import AuditEntry, CommandEffect, LicenseWrite, NewRevision
 
 Member = object
 Row = tuple[Member, ...]
@@ -111,41 +106,3 @@ def _revision_members(revision: NewRevision) -> Row:
 
 def _audit_members(audit: AuditEntry) -> Row:
     return (audit.entry, audit.previous_sha256, audit.entry_sha256)
-
-
-def license_of(row: asyncpg.Record) -> License:
-    """Return the license in a row of table `license`."""
-    return License(
-        account=row["account_id"],
-        number=row["number"],
-        product=row["product"],
-        model=LicensingModel(row["model"]),
-        status=LicenseStatus(row["status"]),
-        suspended=row["suspended"],
-        test=row["test"],
-        subscription_on=row["subscription_on"],
-        start_on=row["start_on"],
-        purchase_on=row["purchase_on"],
-        expires_on=row["expires_on"],
-        terminated_at=row["terminated_at"],
-        activation_data=row["activation_data"],
-        reg_name=row["reg_name"],
-        revision=row["revision"],
-        key_version=row["key_version"],
-        sequence=row["sequence"],
-    )
-
-
-def result_of(row: asyncpg.Record, revision_body: bytes | None) -> StoredResult:
-    """Return the result in a row of `command_result` and the body of the revision that it refers to."""
-    reply = StoredReply(status=ReplyStatus(row["status"]), meta=row["meta"], body=row["body"], revision=row["revision"])
-    body = reply.body if revision_body is None else revision_body
-    return StoredResult(payload_sha256=row["payload_sha256"], reply=reply, body=body)
-
-
-def operations_by_license(rows: Iterable[asyncpg.Record]) -> dict[LicenseId, dict[Fingerprint, int]]:
-    """Return what rows of `operation` remember: license -> fingerprint -> revision."""
-    found: dict[LicenseId, dict[Fingerprint, int]] = {}
-    for row in rows:
-        found.setdefault(LicenseId(row["license_id"]), {})[Fingerprint(row["fingerprint"])] = row["revision"]
-    return found
