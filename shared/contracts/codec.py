@@ -181,3 +181,19 @@ def decode_details(body: bytes) -> dict[str, str]:
 def encode_audit_entry(story: Mapping[str, object]) -> bytes:
     """Return an audit entry as JSON; the bytes are what the chain hashes, so they are stored as they are."""
     return orjson.dumps(dict(story), option=orjson.OPT_UTC_Z)
+
+
+def encode_provider_request(order_id: UUID) -> bytes:
+    """Return the record value that rings for a provider order."""
+    return orjson.dumps({"version": ENVELOPE_VERSION, "order_id": order_id})
+
+
+def decode_provider_request(value: bytes | None) -> UUID:
+    """Return the order for which a record rings. Raises `InvalidRecordError`."""
+    members = _members(value)
+    if members.get("version") != ENVELOPE_VERSION:
+        raise InvalidRecordError("version", f"version {members.get('version')!r}, read here: {ENVELOPE_VERSION}")
+    try:
+        return UUID(members["order_id"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InvalidRecordError("payload", "order_id is missing or no UUID") from None

@@ -3,6 +3,7 @@
 LICENSE_COMMANDS = "license.commands"
 LICENSE_REPLIES = "license.replies"
 LICENSE_EVENTS = "license.events"
+PROVIDER_REQUESTS = "provider.requests"
 DEAD_SUFFIX = ".dead"
 
 LICENSE_COMMANDS_PARTITIONS = 24

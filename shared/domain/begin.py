@@ -5,7 +5,6 @@ from shared.contracts.outcomes import RejectionCode
 from shared.domain.case import Case, Rules
 from shared.domain.catalog import Product
 from shared.domain.decision import Decision, Pending, Rejected
-from shared.domain.fingerprint import fingerprint_of
 from shared.domain.license import LicenseStatus
 from shared.domain.open_operation import OpenOperation
 from shared.domain.provider_operation import Elid
@@ -21,7 +20,6 @@ def begin(case: Case, command: Operation, data: ServerData, steps: tuple[Step, .
         return Decision(answer=Rejected(RejectionCode.PROVIDER_UNAVAILABLE, {"number": command.number}))
     opened = OpenOperation(
         command=command,
-        fingerprint=fingerprint_of(command),
         data=data,
         steps=steps,
         service=case.license.service if case.license is not None else None,
@@ -41,7 +39,7 @@ def server_data(
     return data if fault is None else _invalid(product, fault)
 
 
-def parent_service(case: Case, product: Product, data: ServerData) -> Elid | None | Rejected:
+def parent_service(case: Case, product: Product, data: ServerData) -> Elid | Rejected | None:
     """Return the service of the parent license of a module; None for what is no module."""
     if not is_module(product):
         return None

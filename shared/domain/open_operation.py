@@ -10,6 +10,7 @@ from uuid import UUID
 
 from shared.contracts.commands import Operation
 from shared.contracts.identifiers import Fingerprint
+from shared.domain.fingerprint import fingerprint_of
 from shared.domain.provisioning import ServerData, Step, StepKind, UpstreamService
 
 
@@ -44,7 +45,6 @@ class OpenOperation:
 
     command: Operation
     """The command that began it."""
-    fingerprint: Fingerprint
     data: ServerData
     steps: tuple[Step, ...]
     position: int = 0
@@ -55,6 +55,11 @@ class OpenOperation:
     """The order that is out."""
     service: UpstreamService | None = None
     """The service as the confirmed steps left it."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """How a repeat of the command is recognized."""
+        return fingerprint_of(self.command)
 
     @property
     def step(self) -> Step:
