@@ -108,13 +108,14 @@ class Core:
 def main(settings: Settings) -> int:
     """Run a gateway until SIGTERM or SIGINT; returns the exit status. A second signal ends the process at once."""
     configure_logging(settings.log_level, "gateway")
+    status = 0
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
             runner.run(_until_signalled(settings))
         except* KeywayError as errors:
             sys.stderr.write(f"keyway gateway: {_first(errors)}\n")
-            return FAILED
-    return 0
+            status = FAILED
+    return status
 
 
 async def _until_signalled(settings: Settings) -> None:
@@ -282,12 +283,13 @@ class DatabasePing:
         self._connection: OwnConnection | None = None
 
     async def ask(self) -> None:
-        """Make one round trip. Raises `KeywayError`."""
+        """Begin and end an empty transaction. Raises `KeywayError`."""
         try:
             async with mapped_failures("ping"), asyncio.timeout(ANSWER_SECONDS):
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await open_connection(self._database_url, connect_seconds=ANSWER_SECONDS)
-                await self._connection.execute("")  # an empty query is answered like any other
+                async with self._connection.transaction():
+                    pass  # begun and ended: two answers of the server, and no table needed
         except BaseException:
             if self._connection is not None:
                 self._connection.terminate()

@@ -21,6 +21,19 @@ class Verb:
 VERBS = (
     Verb("up", "keyway.cli.up:app", "Start the local stack: PostgreSQL, Kafka, gateways, workers. Ctrl-C ends it."),
     Verb("gateway", "keyway.cli.gateway:app", "Serve the public port: one gateway process, until SIGTERM."),
+    Verb("worker", "keyway.cli.worker:app", "Carry out commands: one worker process of a role, until SIGTERM."),
+    Verb("migrate", "keyway.cli.migrate:app", "Bring the database to the present schema."),
+    Verb("topics", "keyway.cli.topics:app", "Kafka topics: apply the declared file."),
+    Verb("catalog", "keyway.cli.catalog:app", "Products and upgrades: check, compare, put into force."),
+    Verb("account", "keyway.cli.account:app", "Callers and their secrets: add, list, rotate, disable."),
+    Verb("license", "keyway.cli.license:app", "Licenses: list them, by product, status and marks."),
+    Verb("explain", "keyway.cli.explain:app", "Tell the whole story of one license; check its audit chain."),
+    Verb("keys", "keyway.cli.keys:app", "Signing keys of license bodies: list, rotate."),
+    Verb("verify", "keyway.cli.verify:app", "Check a license body offline with a file of public keys."),
+    Verb("clock", "keyway.cli.clock:app", "Show or move the business clock of the local stack."),
+    Verb("sandbox", "keyway.cli.sandbox:app", "Serve a stand-in ISPlicense panel, mischievous when told."),
+    Verb("demo", "keyway.cli.demo:app", "Play a KA's month on a real stack and print every exchange."),
+    Verb("bench", "keyway.cli.bench:app", "Measure the system beside two baselines, interleaved in one run."),
 )
 
 FAILED = 1

@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -132,7 +133,7 @@ async def database_template(postgres_server: str) -> str:
     """Name of a migrated database to copy; made once per server and set of migrations."""
     from shared.database.migrate import migrate
 
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(time.strftime("%F", time.gmtime()).encode())  # migrating also makes a partition per day
     for path in sorted(MIGRATIONS.glob("*.sql")):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     name = f"keyway_template_{digest.hexdigest()[:12]}"

@@ -71,6 +71,19 @@ async def exchange(address: Address, request: bytes, *, timeout_seconds: float) 
         raise NoAnswerError(f"{type(error).__name__}: {error}") from None
 
 
+async def send_and_leave(address: Address, request: bytes) -> None:
+    """Send `request` and close the connection without waiting for the answer: a caller whose line breaks.
+
+    Raises `OSError` when nobody listens.
+    """
+    tls = ssl.create_default_context() if address.encrypted else None
+    _, writer = await asyncio.open_connection(address.host, address.port, ssl=tls)
+    writer.write(request)
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+
+
 async def _exchange(address: Address, request: bytes) -> Answer:
     tls = ssl.create_default_context() if address.encrypted else None
     reader, writer = await asyncio.open_connection(address.host, address.port, ssl=tls, limit=HEAD_LIMIT_BYTES)

@@ -15,7 +15,7 @@ class BodyRefusedError(Exception):
     """The body is not genuine or not for this application; the text says why."""
 
 
-def read_claims(body: bytes, jwks: Mapping[str, object], *, issuer: str = "keyway") -> Mapping[str, object]:
+def read_claims(body: bytes, jwks: Mapping[str, object], *, issuer: str = "keyway") -> dict[str, object]:
     """Return the claims of `body` once its signature fits a key of `jwks`. Raises `BodyRefusedError`.
 
     The last day is not judged: the trade's clock may be moved (see `shared.clock`), and a lapsed body is still genuine.

@@ -1,6 +1,7 @@
 """The embedded Kafka: one node, broker and controller in one, started on loopback from verified jars."""
 
 import asyncio
+import hashlib
 import os
 import shutil
 import time
@@ -49,8 +50,9 @@ class KafkaServer:
 
     @property
     def archive(self) -> Path:
-        """Ahead-of-time cache of this Kafka on this Java, which more than halves the start; it may be missing."""
-        return self.cache / f"kafka-{KAFKA_VERSION}-java-{self.java.version}.aot"
+        """Ahead-of-time cache of this class path on this Java, which more than halves the start; it may be missing."""
+        mark = hashlib.sha256(self.class_path.encode()).hexdigest()[:8]
+        return self.cache / f"kafka-{KAFKA_VERSION}-{mark}-java-{self.java.version}.aot"
 
     def initialize(self) -> None:
         """Write the properties for the present ports; make the data folder unless it exists."""

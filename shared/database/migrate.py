@@ -31,8 +31,6 @@ LOCK_TIMEOUT = "5s"
 OUTAGES = frozenset({"08", "53", "55", "57", "58"})
 """SQLSTATE classes that say nothing about the migration: connection, resources, locks, shutdown, system."""
 
-_log = logging.getLogger("keyway.migrate")
-
 
 async def migrate(database_url: str, clock: SystemClock | None = None) -> list[str]:
     """Apply what is missing and return the names of the migrations applied here, in order; none when all is done.
@@ -75,7 +73,8 @@ async def _take_lock(connection: Connection, clock: SystemClock) -> None:
 async def _apply(connection: OwnConnection) -> list[str]:
     before = await _applied(connection)
     try:
-        await pogo.apply(connection, MIGRATIONS, schema_name=SCHEMA, logger=_log)
+        silent = logging.Logger("pogo", logging.CRITICAL)  # noqa: LOG001 - in no hierarchy: the caller tells what came
+        await pogo.apply(connection, MIGRATIONS, schema_name=SCHEMA, logger=silent)
     except BadMigrationError as error:
         raise _explained(error) from None
     return sorted(await _applied(connection) - before)

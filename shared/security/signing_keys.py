@@ -7,7 +7,7 @@ key and never names two.
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -118,11 +118,6 @@ def write_key_file(path: Path, ring: KeyRing) -> None:
     private = encode_base64url(ring.active.private.private_bytes_raw())
     members = [*(key.jwk for key in ring.retired), {**ring.active.public.jwk, "d": private}]
     write_private_file(path, orjson.dumps({"keys": members}, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
-
-
-def jwks_document(keys: Iterable[PublicKey]) -> bytes:
-    """Return the JWK set of `keys` as served at `/.well-known/jwks.json`."""
-    return orjson.dumps({"keys": [key.jwk for key in keys]})
 
 
 def read_jwks(document: bytes, name: str) -> dict[str, PublicKey]:

@@ -31,6 +31,7 @@ TEXT_LENGTH_MAX = 500
 DEPTH_MAX = 4
 ITEMS_MAX = 50
 FRAMES_MAX = 8
+INTEGER_MAX = 2**63 - 1
 EVENT_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
 ALLOWED_FIELDS = frozenset(
@@ -101,7 +102,7 @@ def redact(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict
         elif name in ALLOWED_FIELDS or isinstance(value, BaseException):
             clean[name] = _plain(value, depth=0)
         else:
-            clean[name if len(name) <= TEXT_LENGTH_MAX else name[:TEXT_LENGTH_MAX]] = fingerprint(value)
+            clean[_text(name)] = fingerprint(value)
     return clean
 
 
@@ -111,21 +112,27 @@ def fingerprint(value: object) -> str:
     return f"{type(value).__name__}:{len(raw)}:{sha256(raw).hexdigest()[:8]}"
 
 
+def _text(value: str) -> str:
+    return value[:TEXT_LENGTH_MAX].encode("utf-8", "replace").decode("utf-8")
+
+
 def _plain(value: object, *, depth: int) -> object:
     plain: object
     match value:
+        case int() if not -INTEGER_MAX <= value <= INTEGER_MAX:  # JSON numbers of 64 bits
+            plain = fingerprint(value)
         case None | bool() | int() | float() | UUID() | date() | datetime():
             plain = value
         case Enum():
             plain = _plain(value.value, depth=depth)
         case str():
-            plain = value[:TEXT_LENGTH_MAX].encode("utf-8", "replace").decode("utf-8")
+            plain = _text(value)
         case KeywayError():
             plain = str(value)[:TEXT_LENGTH_MAX]
         case BaseException():
             plain = type(value).__name__
         case dict() if depth < DEPTH_MAX:
-            plain = {str(name)[:TEXT_LENGTH_MAX]: _member(name, value[name], depth) for name in list(value)[:ITEMS_MAX]}
+            plain = {_text(str(name)): _member(name, value[name], depth) for name in list(value)[:ITEMS_MAX]}
         case list() | tuple() | set() | frozenset() if depth < DEPTH_MAX:
             plain = [_plain(inner, depth=depth + 1) for inner in tuple(value)[:ITEMS_MAX]]
         case _:

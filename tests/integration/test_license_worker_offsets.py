@@ -85,7 +85,7 @@ async def test_offset_does_not_move_before_the_replies_are_acknowledged(kafka_se
         await until(lambda: len(handler.handled) == 20, what="all are handled")
         await CLOCK.sleep(0.7)  # more than two commits' time
 
-        assert await stand.committed() == {}
+        assert sum((await stand.committed()).values()) == 0
         withheld.released.set()
         assert len(await stand.replies(20)) == len(envelopes)
         await worker.end()

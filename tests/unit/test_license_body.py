@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from shared.domain.body import Claims
 from shared.security.license_body import BodyFault, BodyFaultKind, GenuineBody, JwsSigner, check_body
-from shared.security.signing_keys import SigningKey, decode_base64url, encode_base64url, jwks_document
+from shared.security.signing_keys import SigningKey, decode_base64url, encode_base64url
 
 KEY = SigningKey.generate()
 OTHER = SigningKey.generate()
@@ -34,7 +34,7 @@ def fault_of(body: bytes) -> BodyFault:
 
 def test_ordinary_library_verifies_a_body_with_nothing_but_the_public_set() -> None:
     body = JwsSigner(KEY).sign(CLAIMS)
-    public = jwt.PyJWKSet.from_json(jwks_document([OTHER.public, KEY.public]).decode())
+    public = jwt.PyJWKSet.from_dict({"keys": [key.jwk for key in (OTHER.public, KEY.public)]})
     kid = jwt.get_unverified_header(body)["kid"]
     claims = jwt.decode(body, public[kid].key, algorithms=["EdDSA"], issuer="keyway", options={"verify_exp": False})
     assert claims == CLAIMS
@@ -42,7 +42,7 @@ def test_ordinary_library_verifies_a_body_with_nothing_but_the_public_set() -> N
 
 def test_ordinary_library_refuses_a_body_under_another_key() -> None:
     body = JwsSigner(KEY).sign(CLAIMS)
-    public = jwt.PyJWKSet.from_json(jwks_document([OTHER.public]).decode())
+    public = jwt.PyJWKSet.from_dict({"keys": [key.jwk for key in (OTHER.public,)]})
     with pytest.raises(jwt.InvalidSignatureError):
         jwt.decode(body, public.keys[0].key, algorithms=["EdDSA"], options={"verify_exp": False})
 

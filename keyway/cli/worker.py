@@ -1,0 +1,16 @@
+"""`keyway worker ROLE`: one worker process, until SIGTERM or Ctrl-C."""
+
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Run one worker process.", add_completion=False)
+
+
+@app.command()
+def worker(role: Annotated[str, typer.Argument(help="Which work: license")]) -> None:
+    """Carry out commands from Kafka. Settings: KEYWAY_… variables, see docs/settings.md."""
+    from shared.settings import load_settings
+    from workers.app import run_worker
+
+    run_worker(role, load_settings())

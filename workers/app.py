@@ -1,0 +1,171 @@
+"""Composition root of the workers: one builder per role, settings -> store, signer, rules, clocks -> the loop.
+
+Everything is made here and by hand, from the bottom up; what was opened is closed in reverse, the offsets last but one
+and the admin port last, so that a stopping worker still tells how it is.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from shared.clock import MachineClock, SystemClock, business_clock
+from shared.contracts.topics import (
+    LICENSE_COMMANDS,
+    LICENSE_COMMANDS_PARTITIONS,
+    LICENSE_REPLIES,
+    LICENSE_REPLIES_PARTITIONS,
+    dead_letter_topic,
+)
+from shared.database.catalogs import PostgresCatalogs
+from shared.database.command_result_days import ensure_command_result_days
+from shared.database.license_store import PostgresLicenseStore
+from shared.database.pool import Pool, borrowed, open_pool
+from shared.database.signing_keys import PostgresSigningKeys
+from shared.domain.case import Policy
+from shared.errors import ConfigurationError, UnavailableError
+from shared.kafka import (
+    RecordProducer,
+    dead_letter_producer,
+    reply_producer,
+    require_c_extensions,
+    start_client,
+    warm_up,
+)
+from shared.security.watched_keys import WatchedSigner, load_signer
+from shared.settings import Settings
+from shared.telemetry.health import Readiness, ops_application, serve_ops
+from shared.telemetry.logging import configure_logging
+from shared.telemetry.metrics import WorkerMetrics
+from workers.license.handler import LicenseHandler
+from workers.license.observer import MeasuringObserver
+from workers.license.rules_source import RefreshedRules, load_rules
+from workers.license.subscriber import Surroundings, license_commands
+from workers.runtime.process import run_process
+
+KEEP_DAYS_SECONDS = 3600.0
+KEEP_DAYS_AGAIN_SECONDS = 10.0
+
+log = structlog.get_logger()
+
+
+def run_worker(role: str, settings: Settings) -> None:
+    """Run one worker process of `role` until SIGTERM or SIGINT.
+
+    Raises `ConfigurationError` for a role or setting that is wrong, and `UnavailableError` when a machine does not
+    answer at the start: one line to print and exit status 1.
+    """
+    builder = ROLES.get(role)
+    if builder is None:
+        raise ConfigurationError(f"there is no worker role {role!r}; there are: {', '.join(ROLES)}")
+    configure_logging(settings.log_level, f"worker-{role}")
+    run_process(lambda stop: builder(settings, stop))
+
+
+async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Consume `license.commands` until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        await _open_admin_port(stack, settings, readiness, registry)
+        pool = await stack.enter_async_context(open_pool(database_url))
+        rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock)
+        signer = await load_signer(settings.require_signing_keys_file(), PostgresSigningKeys(pool), clock)
+        store = PostgresLicenseStore(database_url)
+        stack.push_async_callback(store.close)
+        replies = await _open_producer(stack, reply_producer(bootstrap), bootstrap)
+        dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        await warm_up(replies, _partition_counts(settings.topic_prefix))
+        await warm_up(dead_letters, _partition_counts(settings.topic_prefix))
+        handler = LicenseHandler(
+            store=store,
+            signer=signer,
+            rules=rules,
+            observer=MeasuringObserver(metrics),
+            business_clock=business_clock(settings.clock_offset_file),
+            system_clock=clock,
+            issuer=settings.license_issuer,
+        )
+        surroundings = Surroundings(
+            bootstrap=bootstrap,
+            topic_prefix=settings.topic_prefix,
+            session_timeout_seconds=settings.kafka_session_timeout_seconds,
+            replies=replies,
+            dead_letters=dead_letters,
+            ask_database=store.ping,
+            readiness=readiness,
+            metrics=metrics,
+            clock=clock,
+            chance=secrets.SystemRandom().random,
+        )
+        consumption = license_commands(handler, surroundings)
+        await _beside(consumption.run(stop), rules, signer, pool, clock)
+
+
+ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {"license": run_license_worker}
+
+
+async def _open_admin_port(
+    stack: AsyncExitStack, settings: Settings, readiness: Readiness, registry: CollectorRegistry
+) -> None:
+    host, port = settings.admin_host, settings.admin_port
+    try:
+        bound = await stack.enter_async_context(serve_ops(ops_application(readiness, registry), host, port))
+    except OSError as error:
+        raise ConfigurationError(
+            f"the admin port {host}:{port} cannot be opened ({error.strerror or type(error).__name__}): "
+            "set KEYWAY_ADMIN_PORT to a free one"
+        ) from None
+    log.info("worker.admin_port.opened", host=host, port=bound)
+
+
+async def _open_producer(stack: AsyncExitStack, producer: RecordProducer, bootstrap: str) -> RecordProducer:
+    await start_client(producer, bootstrap)
+    stack.push_async_callback(producer.stop)
+    return producer
+
+
+def _policy(settings: Settings) -> Policy:
+    return Policy(
+        nfr_to_regular_allowed=settings.nfr_to_regular_allowed,
+        terminate_unknown_is_error=settings.terminate_unknown_is_error,
+    )
+
+
+def _partition_counts(prefix: str) -> dict[str, int]:
+    return {
+        prefix + LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS,
+        prefix + LICENSE_REPLIES: LICENSE_REPLIES_PARTITIONS,
+        prefix + dead_letter_topic(LICENSE_COMMANDS): LICENSE_COMMANDS_PARTITIONS,
+    }
+
+
+async def _beside(
+    work: Coroutine[None, None, None], rules: RefreshedRules, signer: WatchedSigner, pool: Pool, clock: SystemClock
+) -> None:
+    """Run `work`, and as long as it runs what keeps its surroundings fresh."""
+    async with asyncio.TaskGroup() as group:
+        keepers = [group.create_task(keeper) for keeper in (rules.watch(), signer.watch(), _keep_days(pool, clock))]
+        await work
+        for keeper in keepers:
+            keeper.cancel()
+
+
+async def _keep_days(pool: Pool, clock: SystemClock) -> None:
+    """Make the day partitions of command results ahead of time, now and every hour."""
+    while True:
+        try:
+            async with borrowed(pool, "ensure command_result days") as connection:
+                made = await ensure_command_result_days(connection, clock.now().date())
+            if made:
+                log.info("worker.command_result_days.made", days=made)
+            await clock.sleep(KEEP_DAYS_SECONDS)
+        except UnavailableError as error:
+            log.warning("worker.command_result_days.not_made", detail=error)
+            await clock.sleep(KEEP_DAYS_AGAIN_SECONDS)
