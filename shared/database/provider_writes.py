@@ -53,12 +53,12 @@ OPERATIONS: Final[Mapping[str, TypeAdapter[ProviderOperation]]] = {
 """Operations as they are stored: `{"is": class name, "of": its members}`."""
 
 OPEN: Final[LiteralString] = """
-INSERT INTO open_operation (license_id, version, order_id, operation, addresses, opened_at)
-VALUES ($1, 1, $2, $3, $4, $5)
+INSERT INTO open_operation (license_id, version, order_id, operation, addresses, in_line, opened_at)
+VALUES ($1, 1, $2, $3, $4, $5, $6)
 """
 MOVE: Final[LiteralString] = """
-UPDATE open_operation SET version = version + 1, order_id = $2, operation = $3, addresses = $4
-WHERE license_id = $1 AND version = $5 RETURNING 1
+UPDATE open_operation SET version = version + 1, order_id = $2, operation = $3, addresses = $4, in_line = $5
+WHERE license_id = $1 AND version = $6 RETURNING 1
 """
 CLOSE: Final[LiteralString] = "DELETE FROM open_operation WHERE license_id = $1 AND version = $2 RETURNING 1"
 LINE_UP: Final[LiteralString] = """
@@ -177,6 +177,7 @@ async def _open(connection: OwnConnection, effect: CommandEffect, write: OpenWri
             operation.order_id,
             OPEN_OPERATION.dump_json(operation),
             pack_addresses(write.addresses),
+            write.in_line,
             effect.handled_at,
         )
         return
@@ -187,6 +188,7 @@ async def _open(connection: OwnConnection, effect: CommandEffect, write: OpenWri
             operation.order_id,
             OPEN_OPERATION.dump_json(operation),
             pack_addresses(write.addresses),
+            write.in_line,
             write.version_before,
         )
     if done is None:
@@ -238,6 +240,7 @@ def stored_open(row: asyncpg.Record) -> StoredOpen:
     return StoredOpen(
         operation=OPEN_OPERATION.validate_json(row["operation"]),
         addresses=unpack_addresses(row["addresses"]),
+        in_line=row["in_line"],
         version=row["version"],
     )
 

@@ -41,6 +41,8 @@ class Case:
     """Revisions in rising order; loaded only where `needs_history` says so."""
     open: OpenOperation | None = None
     """The operation under way upstream."""
+    in_line: int = 0
+    """Commands that stand in line behind it."""
     server_data: ServerData | None = None
     """`ACTIVATION_DATA` of the command at hand, read; None when it has none or nobody can read it."""
     parent: License | None = None

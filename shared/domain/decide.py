@@ -25,18 +25,24 @@ from shared.contracts.commands import (
     TerminateLicense,
     UpgradeLicense,
 )
+from shared.contracts.identifiers import Fingerprint
+from shared.contracts.outcomes import RejectionCode
 from shared.domain.case import Case, Rules
-from shared.domain.decision import CurrentBody, Decision, Noted, Pending, Waiting
+from shared.domain.decision import Answer, CurrentBody, Decision, Noted, Pending, Rejected, Waiting
 from shared.domain.events import LicenseLapsed
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.fulfillment import close_upstream, record_outcome
 from shared.domain.license import License, LicenseStatus, evolve
+from shared.domain.open_operation import OpenOperation
 from shared.domain.purchase import purchase
 from shared.domain.renew import renew
 from shared.domain.report_usage import report_usage
 from shared.domain.term import is_due
 from shared.domain.terminate import terminate
 from shared.domain.upgrade import upgrade
+
+LINE_MAX = 32
+"""So many commands may wait behind one open operation; terminations always may."""
 
 
 def decide(case: Case, command: LicenseCommand, rules: Rules, *, now: datetime) -> Decision:
@@ -91,7 +97,17 @@ def _answered_at_once(case: Case, command: CallersCommand) -> Decision | None:
         return Decision(answer=CurrentBody(fingerprint), open=case.open)
     if case.open is None:
         return None
-    return Decision(answer=Pending() if fingerprint == case.open.fingerprint else Waiting(), open=case.open)
+    return Decision(answer=_place(case, case.open, command, fingerprint), open=case.open)
+
+
+def _place(
+    case: Case, open_operation: OpenOperation, command: CallersCommand, fingerprint: Fingerprint | None
+) -> Answer:
+    if fingerprint == open_operation.fingerprint:
+        return Pending()
+    if case.in_line >= LINE_MAX and not isinstance(command, TerminateLicense):
+        return Rejected(RejectionCode.LICENSE_BUSY, {"number": command.number})
+    return Waiting()
 
 
 def _is_terminated(license: License | None) -> bool:

@@ -94,6 +94,8 @@ class OpenWrite:
     operation: OpenOperation | None
     addresses: tuple[ReplyAddress, ...]
     """Who waits for it, oldest first."""
+    in_line: int
+    """How many commands stand in line behind it."""
     version_before: int
     """Version read; 0 when none was open. The write fails as a conflict when it is no longer so."""
 
@@ -114,6 +116,7 @@ class StoredOpen:
 
     operation: OpenOperation
     addresses: tuple[ReplyAddress, ...]
+    in_line: int
     version: int
 
 

@@ -90,8 +90,10 @@ class CaseFile:
     open_version_read: int = 0
     addresses: list[ReplyAddress] = field(default_factory=list)
     """Who waits for the open operation."""
+    in_line: int = 0
+    """How many commands stand in line behind it."""
     line: list[WaitingCommand] = field(default_factory=list)
-    """Commands in line behind it."""
+    """Those commands, where they may go on in this batch."""
     _open_touched: bool = False
 
     @classmethod
@@ -109,6 +111,7 @@ class CaseFile:
             file.open = open_operation.operation
             file.open_version_read = open_operation.version
             file.addresses = list(open_operation.addresses)
+            file.in_line = open_operation.in_line
         if stored is None:
             return file
         return replace(
@@ -158,7 +161,10 @@ class CaseFile:
         """Return the last effect of this license in the batch, with the rows to be written."""
         if self._open_touched:
             opened = OpenWrite(
-                operation=self.open, addresses=tuple(self.addresses), version_before=self.open_version_read
+                operation=self.open,
+                addresses=tuple(self.addresses),
+                in_line=self.in_line,
+                version_before=self.open_version_read,
             )
             effect = replace(effect, open=opened)
         if self.license is None:
@@ -179,6 +185,7 @@ class CaseFile:
             operations=self.operations,
             history=tuple(self.history),
             open=self.open,
+            in_line=self.in_line,
             server_data=server_data_of(command, desk.rules.catalog),
             parent=parent,
         )
@@ -230,8 +237,18 @@ class CaseFile:
             envelope=encode_envelope(received.envelope),
             address=received.address,
         )
+        # The version of the open operation moves with its line: nobody can join a line that was just dissolved.
+        self.in_line += 1
+        self._open_touched = True
         self.line.append(waiting)
         return waiting
+
+    def next_in_line(self) -> WaitingCommand | None:
+        """Take the next command out of the line once no operation is open any more."""
+        if self.open is not None or not self.line:
+            return None
+        self.in_line -= 1
+        return self.line.pop(0)
 
     def _canceled(self, command: LicenseCommand, decision: Decision) -> UUID | None:
         is_waiting_end = isinstance(command, TerminateLicense) and isinstance(decision.answer, Waiting)

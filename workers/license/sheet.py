@@ -91,8 +91,7 @@ class Sheet:
     def _let_line_go_on(self, file: CaseFile) -> tuple[tuple[ReplyAddress, Reply], ...]:
         """Handle the commands in line, in order, until one opens the next operation or none is left."""
         replies: list[tuple[ReplyAddress, Reply]] = []
-        while file.open is None and file.line:
-            waiting = file.line.pop(0)
+        while (waiting := file.next_in_line()) is not None:
             envelope, payload_sha256 = decode_envelope(waiting.envelope)
             received = ReceivedCommand(envelope, payload_sha256, 0, waiting.address)
             if is_expired(envelope, self._desk.system_now):
@@ -108,7 +107,7 @@ class Sheet:
     def _record(
         self, received: ReceivedCommand, file: CaseFile, handling: Handling, *, left_line: bool = False
     ) -> StoredResult:
-        effect = replace(handling.effect, left_line=True) if left_line else handling.effect
+        effect = replace(handling.effect, left_line=left_line and self._was_stored_in_line(received))
         body = file.body if effect.reply.status is ReplyStatus.LICENSE_BODY else effect.reply.body
         self._last_of[effect.license_id] = effect.command_id
         self.told.append((received.envelope, outcome_of(handling.decision), handling.decision.alerts))
@@ -123,9 +122,13 @@ class Sheet:
             payload_sha256=received.payload_sha256,
             reply=StoredReply(status=ReplyStatus.EXPIRED),
             handled_at=self._desk.system_now,
-            left_line=left_line,
+            left_line=left_line and self._was_stored_in_line(received),
         )
         return self._keep(effect, b"")
+
+    def _was_stored_in_line(self, received: ReceivedCommand) -> bool:
+        """Whether the command stands in the stored line; one that joined it in this very batch does not yet."""
+        return received.envelope.command_id not in self.effects
 
     def _keep(self, effect: CommandEffect, body: bytes) -> StoredResult:
         self.effects[effect.command_id] = effect

@@ -1,4 +1,4 @@
-"""What is told of a decision: one word for logs, the audit's story, the public events. Nothing secret in any of them."""
+"""What is told of a decision: one word for logs, the story for the audit, the public events. Nothing secret."""
 
 from datetime import datetime
 from typing import assert_never

@@ -15,6 +15,7 @@ CREATE TABLE open_operation (
     order_id uuid NOT NULL CONSTRAINT order_serves_one_operation UNIQUE,
     operation bytea NOT NULL,
     addresses bytea NOT NULL,
+    in_line integer NOT NULL,
     opened_at timestamptz NOT NULL,
     CONSTRAINT open_version_counts_from_one CHECK (version >= 1),
     CONSTRAINT addresses_are_whole CHECK (octet_length(addresses) % 18 = 0 AND octet_length(addresses) <= 8 * 18)
@@ -22,6 +23,7 @@ CREATE TABLE open_operation (
 COMMENT ON TABLE open_operation IS 'The one operation of a license that waits for a provider. The row ends with it; the orders stay.';
 COMMENT ON COLUMN open_operation.operation IS 'JSON: the command that began it, its plan and how far it is.';
 COMMENT ON COLUMN open_operation.addresses IS 'Who waits: per asker 2 bytes of reply partition and 16 of correlation id, oldest first.';
+COMMENT ON COLUMN open_operation.in_line IS 'Commands that stand in line behind it.';
 COMMENT ON COLUMN open_operation.version IS 'Compare-and-set counter: +1 with every write.';
 
 CREATE TABLE waiting_command (
