@@ -23,10 +23,9 @@ from shared.domain.term import is_due
 def renew(case: Case, command: RenewLicense, rules: Rules, *, now: datetime) -> Decision:
     """Return the decision on a RENEW whose fingerprint is not known."""
     license = case.license
-    if license is None:
-        return Decision(answer=unknown(command.number))
-    if license.status is LicenseStatus.TERMINATED:
-        return Decision(answer=terminated(command.number, "renewed"))
+    if license is None or license.status is LicenseStatus.TERMINATED:
+        answer = unknown(command.number) if license is None else terminated(command.number, "renewed")
+        return Decision(answer=answer)
     lost_upgrade = _lost_upgrade(case, command)
     if lost_upgrade is not None and license.service is not None:
         return _lost_upstream(license, command)
