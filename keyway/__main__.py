@@ -30,6 +30,7 @@ VERBS = (
     Verb("explain", "keyway.cli.explain:app", "Tell the whole story of one license; check its audit chain."),
     Verb("keys", "keyway.cli.keys:app", "Signing keys of license bodies: list, rotate."),
     Verb("verify", "keyway.cli.verify:app", "Check a license body offline with a file of public keys."),
+    Verb("settings", "keyway.cli.settings:app", "Show every setting: value in force, bounds, meaning."),
     Verb("clock", "keyway.cli.clock:app", "Show or move the business clock of the local stack."),
     Verb("sandbox", "keyway.cli.sandbox:app", "Serve a stand-in ISPlicense panel, mischievous when told."),
     Verb("demo", "keyway.cli.demo:app", "Play a KA's month on a real stack and print every exchange."),

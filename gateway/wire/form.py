@@ -12,19 +12,23 @@ from gateway.wire.answer import Invalid
 FIELDS_MAX = 64
 BYTE_ORDER_MARK = "\ufeff"
 
-_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_DATE_SEPARATORS = ((b"%2F", b"/"), (b"%2f", b"/"), (b"%5C", b"\\"), (b"%5c", b"\\"))
+"""The escapes in every request. In a form without broken escapes nothing else can look like one of these."""
 
 
 def decode_form(body: bytes) -> list[tuple[str, str]] | Invalid:
     """Return the fields of `body` in order, decoded once; repeated and empty ones included."""
     if body.count(b"&") >= FIELDS_MAX:
         return Invalid(f"the form has more than {FIELDS_MAX} fields")
-    try:
-        text = body.decode()
-        if _BROKEN_ESCAPE.search(text) is not None:
+    if b"%" in body:
+        if _BROKEN_ESCAPE.search(body) is not None:
             return Invalid("the form holds an incomplete percent escape")
+        for escape, character in _DATE_SEPARATORS:
+            body = body.replace(escape, character)
+    try:
         fields = []
-        for piece in text.replace("+", " ").split("&"):
+        for piece in body.decode().replace("+", " ").split("&"):
             name, equals, value = piece.partition("=")
             if not equals or not name:
                 return Invalid("the form is not made of name=value pairs joined by &")

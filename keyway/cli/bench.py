@@ -56,7 +56,7 @@ class BenchFailedError(KeywayError):
 def roundtrip(
     callers: Annotated[str, typer.Option(metavar="N,...", help="Numbers of callers, a connection each")] = "",
     rounds: RoundsOption = ROUNDS,
-    seconds: Annotated[float, typer.Option(min=1, max=120, help="Length of one measurement")] = 0.0,
+    seconds: Annotated[float | None, typer.Option(min=1, max=120, help="Length of one measurement")] = None,
     quick: QuickOption = False,
     save: SaveOption = True,
     json_output: JsonOption = False,

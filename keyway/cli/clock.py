@@ -17,8 +17,8 @@ app = typer.Typer(
 )
 
 UNIT_SECONDS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
-DURATION = re.compile(r"(?:\d{1,9}[wdhms])+")
-PART = re.compile(r"(\d+)([wdhms])")
+DURATION = re.compile(r"(?:[0-9]{1,6}[wdhms]){1,5}")
+PART = re.compile(r"([0-9]+)([wdhms])")
 LAST_YEAR = 9000
 """Rules add days to today; this leaves them room before the calendar ends."""
 

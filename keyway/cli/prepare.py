@@ -41,6 +41,13 @@ async def prepare_world(settings: "Settings", state_dir: Path) -> World:
     local stack; the text says what.
     """
     from keyway.cli.topics import apply_topics
+
+    await apply_topics(settings)
+    return await prepare_database(settings, state_dir)
+
+
+async def prepare_database(settings: "Settings", state_dir: Path) -> World:
+    """Do the part of `prepare_world` that needs no broker."""
     from keyway.cli.world_files import clock_offset_file, signing_keys_file
     from shared.database.accounts import PostgresAccounts
     from shared.database.catalogs import PostgresCatalogs
@@ -50,7 +57,6 @@ async def prepare_world(settings: "Settings", state_dir: Path) -> World:
 
     database_url = settings.require_database_url()
     await migrate(database_url)
-    await apply_topics(settings)
     keys_file = settings.signing_keys_file or signing_keys_file(state_dir)
     async with open_pool(database_url, connections_max=1) as pool:
         await _ensure_catalog(PostgresCatalogs(pool), state_dir)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import shlex
 import sys
 import time
@@ -85,7 +86,7 @@ class TerminalNarrator:
 
     def say(self, text: str) -> None:
         """Write one line with the seconds since the start."""
-        print(f"[{time.monotonic() - self._began:6.1f} s] {text}", file=self._out, flush=True)
+        self._write(f"[{time.monotonic() - self._began:6.1f} s] {text}")
 
     def downloaded(self, fetched: int, total: int) -> None:
         """Show the download: a bar on a terminal, else a line every two seconds."""
@@ -100,7 +101,13 @@ class TerminalNarrator:
         if self._json_output:
             print(json.dumps(document), flush=True)
             return
-        print("\n".join(ready_text(document, self._state, seconds)), file=self._out, flush=True)
+        self._write("\n".join(ready_text(document, self._state, seconds)))
+
+    def _write(self, text: str) -> None:
+        try:
+            print(text, file=self._out, flush=True)
+        except OSError:  # whoever read us has gone; the stack lives on, and nothing is left to tell
+            self._out = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until the process ends
 
     def _show_bar(self, fetched: int, total: int) -> None:
         from rich.console import Console

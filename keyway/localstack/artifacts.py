@@ -6,6 +6,7 @@ it is used once, when the lock is made anew: `keyway.localstack.relock`.)
 """
 
 import hashlib
+import os
 import platform
 import shutil
 import tarfile
@@ -189,6 +190,7 @@ def _unpack_postgres(archive: Path, folder: Path) -> None:
             else:  # Python before 3.11.4; the archive's hash was checked either way
                 tar.extractall(fresh)  # noqa: S202 - the content is pinned by jars.lock
     for path in (fresh, *fresh.rglob("*")):
+        os.chown(path, os.geteuid(), os.getegid(), follow_symlinks=False)  # older Pythons take the archive's owners
         if path.is_dir() and not path.is_symlink():
             path.chmod(0o755)  # the uid that runs PostgreSQL for root must get in, whatever our umask is
     (fresh / UNPACKED).touch()

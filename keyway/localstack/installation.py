@@ -34,7 +34,7 @@ def install(settings: Settings, on_bytes: Callable[[int, int], None]) -> Install
             "name a KEYWAY_LOCAL_CACHE_DIR that everybody can enter, such as a folder in /var/tmp"
         )
     java = find_java(settings.local_java_home)
-    cache = Cache(folder, settings.local_maven_repository or None)
+    cache = Cache(folder, settings.local_maven_repository.rstrip("/") or None)
     locked = read_lock()
     provide(cache, locked, on_bytes)
     return Installation(folder, cache.postgres, class_path(cache, locked), java)

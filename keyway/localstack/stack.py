@@ -36,7 +36,7 @@ class InterruptedDownloadError(Exception):
 
 
 async def run(plan: Plan, prepare: Prepare, narrator: Narrator) -> None:
-    """Run the stack until SIGINT or SIGTERM, then stop everything in order.
+    """Run the stack until SIGINT, SIGTERM or SIGHUP, then stop everything in order.
 
     Raises `KeywayError` when it cannot start; whatever was started is stopped first.
     """
@@ -118,7 +118,10 @@ class LocalStack:
                 supervisor.kill_all()  # asked twice: no more patience
             self._stopping.set()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
+        ours = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # ignored: started with nohup, to outlive a terminal
+            ours.append(signal.SIGHUP)
+        for number in ours:
             asyncio.get_running_loop().add_signal_handler(number, stop)
 
     async def _start(self, supervisor: Supervisor, prepare: Prepare, reservations: PortReservations) -> None:

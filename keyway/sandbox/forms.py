@@ -30,10 +30,15 @@ class Form:
 def read_form(query: str, body: bytes) -> Form:
     """Return the merged parameters. Raises `FormError` for more than `PARAMETERS_MAX` of them."""
     merged: dict[str, str] = {}
-    in_query = _pairs(query)
+    in_query = _pairs(storable(query))
     for name, value in (*in_query, *_pairs(body.decode("utf-8", "replace"))):
         merged.setdefault(name, value)
     return Form(parameters=merged, query_names=frozenset(name for name, _ in in_query))
+
+
+def storable(text: str) -> str:
+    """Return text without the stand-ins for undecodable bytes that HTTP parsing leaves: no file takes them."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _pairs(encoded: str) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from keyway.sandbox.delivery import NoAnswer, close, interrupt, send
 from keyway.sandbox.document import Element
 from keyway.sandbox.faults.plan import Plan, plan_for
 from keyway.sandbox.faults.spoil import Surroundings, error_in_place, spoiled_answer, spoiled_document
-from keyway.sandbox.forms import BODY_BYTES_MAX, Form, FormError, read_form
+from keyway.sandbox.forms import BODY_BYTES_MAX, Form, FormError, read_form, storable
 from keyway.sandbox.journal import LAB_HEADER, JournalEntry, has_secret, redacted
 from keyway.sandbox.long_pages import LONG_FUNC, fetched, parked
 from keyway.sandbox.panel import Panel
@@ -123,7 +123,7 @@ class PanelRoutes:
             faults=plan.described(),
         )
         self._store.record(entry)
-        host = request.host
+        host = storable(request.host)
         return Exchange(
             request=request,
             call=replace(call, now=call.now + plan.clock_jump(), mischief=plan.mischief()),
@@ -149,10 +149,10 @@ class PanelRoutes:
             lang=RUSSIAN if lang == RUSSIAN else "en",
             user=user,
             address=request.remote or "",
-            url=f"{request.scheme}://{request.host}{request.path}",
+            url=f"{request.scheme}://{storable(request.host)}{request.path}",
             now=sandbox_time(state.world, self._business_clock.now()),
             request_number=self._store.journal.next_number,
-            attempt=request.headers.get(LAB_HEADER, "")[:NAME_LENGTH_MAX],
+            attempt=storable(request.headers.get(LAB_HEADER, ""))[:NAME_LENGTH_MAX],
             mischief=Mischief(),
         )
 

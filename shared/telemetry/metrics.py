@@ -39,7 +39,7 @@ class RetriedStep(StrEnum):
 
 
 DEAD_LETTER_REASONS = (
-    *("not_json", "version", "unknown_type", "envelope", "payload", "header"),
+    *("not_json", "version", "unknown_type", "envelope", "payload", "header", "record_format"),
     *("id_reuse", "not_storable", "reader_fault", "handler_fault"),
 )
 OTHER_REASON = "other"

@@ -82,6 +82,13 @@ def test_every_worker_role_has_its_service_and_all_wait_for_the_one_shots() -> N
         assert {"catalog", "topics", "keys"} <= SERVICES[name]["depends_on"].keys()
 
 
+def test_private_keys_reach_only_their_maker_and_the_worker_that_signs() -> None:
+    holders = {name for name, service in SERVICES.items() if "keys:/var/lib/keyway" in str(service.get("volumes"))}
+    named = {name for name, service in OURS.items() if "KEYWAY_SIGNING_KEYS_FILE" in service["environment"]}
+    assert holders == named == {"keys", "worker-license"}
+    assert "migrate" in SERVICES["keys"]["depends_on"]
+
+
 def test_every_variable_of_compose_stands_in_the_example_file_and_no_secret_has_a_value() -> None:
     used = {found[1] for found in VARIABLE.finditer((ROOT / "docker-compose.yml").read_text())}
     assert used == EXAMPLE.keys()

@@ -131,13 +131,13 @@ async def test_a_session_that_is_killed_in_the_middle_of_a_batch_leaves_all_or_n
     batch = [a_change(a_license(), 1), a_change(a_license(number="2"), 1), an_issue(a_license(number="3"))]
 
     async with asyncio.TaskGroup() as tasks:
-        writing = tasks.create_task(refused_by_outage(store, batch))
+        writing = tasks.create_task(outcome_of(store, batch))
         await wait_until_blocked(database_url)
         await blocker.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-    assert writing.result()
+    assert isinstance(writing.result(), UnavailableError)
     await transaction.rollback()
     await blocker.close()
 
@@ -163,17 +163,26 @@ async def test_a_writer_that_finds_a_row_locked_for_long_is_unavailable(database
 
 
 async def test_two_batches_that_cross_never_deadlock(database_url: str) -> None:
-    stores = [PostgresLicenseStore(database_url) for _ in range(2)]
-    numbers = [str(n) for n in range(40)]
+    """Both are caught in the middle: in the order of arrival each would hold what the other one wants."""
+    stores = [PostgresLicenseStore(database_url, command_seconds=10) for _ in range(2)]
+    numbers = ["1", "2", "3"]
     await stores[0].store([an_issue(a_license(number=number)) for number in numbers])
-    forwards = [a_change(a_license(number=number), 1) for number in numbers]
-    backwards = [a_change(a_license(number=number), 1) for number in reversed(numbers)]
+    batches = [
+        [a_change(a_license(number=number), 1) for number in numbers],
+        [a_change(a_license(number=number), 1) for number in reversed(numbers)],
+    ]
+    blocker = await asyncpg.connect(database_url)
 
-    outcomes = await asyncio.gather(stores[0].store(forwards), stores[1].store(backwards), return_exceptions=True)
+    async with asyncio.TaskGroup() as tasks, blocker.transaction():
+        await blocker.execute("SELECT FROM license WHERE license_id = 'ka:2' FOR UPDATE")
+        writing = [tasks.create_task(outcome_of(store, batch)) for store, batch in zip(stores, batches, strict=True)]
+        await wait_until_blocked(database_url, sessions=2)
+    await blocker.close()
 
-    conflicts = [outcome for outcome in outcomes if outcome is not None]
-    assert len(conflicts) == 1
-    assert "KW001" in str(conflicts[0])
+    outcomes = {str(task.result()) for task in writing}
+    assert len(outcomes) == 2
+    assert [told for told in outcomes if "KW001" in told]
+    assert "None" in outcomes
     for store in stores:
         await store.close()
 
@@ -218,26 +227,27 @@ async def test_a_pool_opens_without_a_server_and_its_use_is_unavailable() -> Non
                 await connection.execute("SELECT 1")
 
 
-async def refused_by_outage(store: PostgresLicenseStore, batch: list[CommandEffect]) -> bool:
+async def outcome_of(store: PostgresLicenseStore, batch: list[CommandEffect]) -> KeywayError | None:
     try:
         await store.store(batch)
-    except UnavailableError:
-        return True
-    return False
+    except KeywayError as error:
+        return error
+    return None
 
 
-async def wait_until_blocked(database_url: str) -> None:
+async def wait_until_blocked(database_url: str, sessions: int = 1) -> None:
     connection = await asyncpg.connect(database_url)  # outside any transaction: inside one the view stands still
     try:
         for _ in range(200):
-            if await connection.fetchval(
+            waiting = await connection.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-            ):
+            )
+            if waiting >= sessions:
                 return
             await asyncio.sleep(0.01)
     finally:
         await connection.close()
-    raise AssertionError("nobody waits")
+    raise AssertionError("too few wait")
 
 
 async def kill_sessions(database_url: str) -> None:

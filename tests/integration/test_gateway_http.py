@@ -18,6 +18,7 @@ from gateway.auth import Doorkeeper
 from gateway.circuit import Circuit, Machine
 from gateway.problems import Refused, Unanswered
 from gateway.routes import isv, jwks
+from gateway.routes.isv import Bus
 from gateway.routes.journal import Journal
 from gateway.routes.public import public_application
 from gateway.routes.whole_response import DateLine
@@ -61,11 +62,12 @@ class Keys:
 
 
 class Port:
-    """The public port under test and what stands behind it."""
+    """The public port under test and what stands behind it; `bus` stands in for the deciding one."""
 
-    def __init__(self) -> None:
+    def __init__(self, bus: Bus | None = None) -> None:
         clock = MachineClock()
         self.bus = DecidingBus()
+        self.connections_max = 400
         self.pairs = KnownPairs(
             {"ka-bridge": ("demo-only", Role.KA), "partner": ("p", Role.PARTNER), "c": ("a:b", Role.KA)}
         )
@@ -77,7 +79,7 @@ class Port:
         metrics = GatewayMetrics.bound_to(self.registry)
         date_line = DateLine(clock)
         endpoint = isv.IsvEndpoint(
-            bus=self.bus,
+            bus=bus or self.bus,
             doorkeeper=Doorkeeper(self.pairs, role=Role.KA, circuit=self.circuit, metrics=metrics),
             journal=Journal(metrics, clock, route="isv"),
             clock=clock,
@@ -86,7 +88,7 @@ class Port:
         )
         keys = jwks.JwksEndpoint(self.keys, clock=clock, date_line=date_line)
         application = public_application(endpoint.handle, keys.handle, clock=clock, date_line=date_line)
-        self.server = PublicServer(application, connections_max=400, date_line=date_line, clock=clock)
+        self.server = PublicServer(application, connections_max=self.connections_max, date_line=date_line, clock=clock)
         self.port = 0
 
     async def send(self, data: bytes, *, patience_seconds: float = 10) -> bytes:

@@ -1,7 +1,11 @@
 """Records that nobody can read: each is set aside with its reason, and the records beside it do not wait."""
 
+import struct
+from typing import Any
+
 import orjson
 import pytest
+from aiokafka.record.util import calc_crc32c
 
 from shared.contracts.codec import encode_envelope
 from shared.contracts.replies import ReplyStatus
@@ -63,6 +67,21 @@ async def test_every_kind_of_poison_is_set_aside_and_its_neighbors_are_handled(
             assert told["x-attempt"] == b"1"
             reasons.append((told["x-error"] or b"").decode().partition(":")[0])
         assert reasons == [reason for _, _, reason in poison.values()]
+
+
+async def test_record_without_key_and_value_is_set_aside(kafka_server: str, topic_prefix: str) -> None:
+    handler = MemoryHandler()
+    async with rig(kafka_server, topic_prefix) as stand:
+        nothing = stand.producer.create_batch()
+        nothing.append(timestamp=None, key=None, value=None, headers=[])
+        await (await stand.producer.send_batch(nothing, stand.topic, partition=3))
+        await stand.worker(handler)
+        (letter,) = await stand.dead_letters(1)
+        await stand.publish(a_purchase(number="00000001"))
+        await stand.replies(1)
+
+        assert (letter.key, letter.value) == (None, None)
+        assert dict(letter.headers)["x-error"].startswith(b"not_json")
 
 
 async def test_caller_of_an_unreadable_command_is_told_at_once(kafka_server: str, topic_prefix: str) -> None:
@@ -132,3 +151,38 @@ async def test_reply_partition_out_of_range_is_counted_and_holds_nothing_up(
         assert worker.sample("keyway_worker_replies_unaddressed_total", reason="partition_unknown") == 1
         assert worker.sample("keyway_worker_replies_unaddressed_total", reason="no_address") == 1
         assert sum((await stand.committed()).values()) == 3, f"{lost} and {silent} are finished too"
+
+
+async def test_record_that_cannot_be_taken_apart_is_set_aside_and_nothing_beside_it_is_lost(
+    kafka_server: str, topic_prefix: str
+) -> None:
+    handler = MemoryHandler()
+    async with rig(kafka_server, topic_prefix) as stand:
+        spoiled = an_envelope(a_purchase(number="00000001"))
+        batch = stand.producer.create_batch()
+        for headers in (headers_of(spoiled, 3), [*headers_of(spoiled, 3), ("zz-name", b"x")], headers_of(spoiled, 3)):
+            batch.append(timestamp=None, key=b"ka:1", value=encode_envelope(spoiled), headers=headers)
+        with_bad_header_name(batch, b"zz-name")
+        before = await stand.publish_many(purchases(200))
+        await (await stand.producer.send_batch(batch, stand.topic, partition=7))
+        after = await stand.publish_many(purchases(200))
+        worker = await stand.worker(handler)
+        replies = await stand.replies(401)
+        (letter,) = await stand.dead_letters(1)
+        await worker.end()
+
+        expected = {e.command_id for e in (*before, *after, spoiled)}
+        assert set(replies) == {command_id.bytes for command_id in expected}
+        assert {e.command_id for e in handler.handled} == expected
+        assert dict(letter.headers)["x-error"].startswith(b"record_format")
+        assert dict(letter.headers)["x-origin"].startswith(f"{stand.topic}/7/".encode())
+        assert sum((await stand.committed()).values()) == 403
+
+
+def with_bad_header_name(batch: Any, name: bytes) -> None:
+    """Write a header name that is no UTF-8, as clients in other languages can, and mend the checksum."""
+    raw = bytearray(batch._build())
+    at = raw.index(name)
+    raw[at : at + 2] = b"\xff\xfe"
+    struct.pack_into(">I", raw, 17, calc_crc32c(bytes(raw[21:])))
+    batch._buffer = raw

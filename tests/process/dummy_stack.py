@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,9 +62,23 @@ async def serve() -> None:
     ports = [os.environ["KEYWAY_ADMIN_PORT"], *([os.environ["KEYWAY_HTTP_PORT"]] if sys.argv[1] == "gateway" else [])]
     servers = [await asyncio.start_server(answer, "127.0.0.1", int(port)) for port in ports]
     await stop.wait()
-    print(f"{sys.argv[1]} stopped in order", flush=True)
+    asked = time.monotonic()
     for server in servers:
         server.close()
+    addresses = (os.environ["KEYWAY_KAFKA_BOOTSTRAP"], os.environ["KEYWAY_DATABASE_URL"].partition("@")[2])
+    served = all([await accepts(address.partition("/")[0]) for address in addresses])
+    print(json.dumps({"asked": asked, "servers_up": served, "done": time.monotonic()}), flush=True)
+
+
+async def accepts(address: str) -> bool:
+    """Whether somebody listens on `address`."""
+    try:
+        _, writer = await asyncio.open_connection(*address.split(":"))
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 def main() -> None:

@@ -5,7 +5,6 @@ import base64
 import gc
 import threading
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime
 
 import pytest
 import pytest_asyncio
@@ -16,46 +15,14 @@ from shared.security.account_secrets import hash_secret, new_secret, secret_matc
 from shared.security.accounts import Principal, Role, StoredAccount
 from shared.security.basic import BasicCredentials, basic_header, parse_basic
 from shared.security.credentials import AuthenticationFailure, Authenticator, open_authenticator
+from tests.fakes.clocks import ManualSystemClock
+from tests.fakes.installation import InMemoryAccounts
 
 TRUST_SECONDS = 30.0
 SECRET = "open sesame"
 SECRET_HASH = hash_secret(SECRET)
 HEADER = basic_header("ka", SECRET)
 KA = Principal("ka", Role.KA)
-
-
-class ManualSystemClock:
-    """Monotonic time that stands still until it is moved."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def monotonic(self) -> float:
-        return self.seconds
-
-    def now(self) -> datetime:
-        raise AssertionError("logins count monotonic seconds")
-
-    async def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
-
-
-class InMemoryAccounts:
-    """Accounts in a dict; counts the readings, can be down, and can hold readers back."""
-
-    def __init__(self, *accounts: StoredAccount) -> None:
-        self.stored = {account.name: account for account in accounts}
-        self.readings = 0
-        self.down = False
-        self.open = asyncio.Event()
-        self.open.set()
-
-    async def find(self, name: str) -> StoredAccount | None:
-        self.readings += 1
-        await self.open.wait()
-        if self.down:
-            raise UnavailableError("the database does not answer")
-        return self.stored.get(name)
 
 
 def account(name: str = "ka", *, secret_hash: str = SECRET_HASH, disabled: bool = False) -> StoredAccount:
@@ -99,7 +66,9 @@ def clock() -> ManualSystemClock:
 
 @pytest.fixture
 def accounts() -> InMemoryAccounts:
-    return InMemoryAccounts(account())
+    directory = InMemoryAccounts()
+    directory.stored["ka"] = account()
+    return directory
 
 
 @pytest_asyncio.fixture

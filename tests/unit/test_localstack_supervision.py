@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keyway.cli.up import ready_text
+from keyway.cli.up import TerminalNarrator, ready_text
 from keyway.localstack.endpoints import Endpoints, RunningProcess, write_endpoints
 from keyway.localstack.plan import Plan
 from keyway.localstack.processes import LocalStackError, identify, read_record, replace_file, write_record
@@ -82,6 +82,14 @@ def test_line_to_paste_does_not_depend_on_the_day(tmp_path: Path) -> None:
     lines = ready_text(ENDPOINTS.document([]), tmp_path, 3.21)
     pasted = [line for line in lines if line.startswith("curl")]
     assert pasted == [f"curl -sS -i -u ka:secret -d '{form}' http://127.0.0.1:8080/isv"]
+
+
+def test_json_output_is_the_document_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    narrator = TerminalNarrator(tmp_path, json_output=True)
+    narrator.say("starting")
+    narrator.downloaded(1, 2)
+    narrator.ready(ENDPOINTS.document([]), 1.0)
+    assert json.loads(capsys.readouterr().out) == ENDPOINTS.document([])
 
 
 def test_record_gives_back_only_processes_that_still_are_who_they_were(tmp_path: Path) -> None:

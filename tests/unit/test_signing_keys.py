@@ -4,8 +4,6 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 
 import jwt
@@ -15,7 +13,6 @@ from shared.errors import ConfigurationError, UnavailableError
 from shared.security.private_file import read_private_file, write_private_file
 from shared.security.signing_keys import (
     KeyRing,
-    PublicKey,
     SigningKey,
     decode_base64url,
     encode_base64url,
@@ -27,38 +24,11 @@ from shared.security.signing_keys import (
     write_key_file,
 )
 from shared.security.watched_keys import LOOK_SECONDS, WatchedSigner, load_signer
+from tests.fakes.clocks import ManualSystemClock, TimeEndedError
+from tests.fakes.installation import InMemoryPublicKeys
 
 RFC_8037_KEY = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
 RFC_8037_THUMBPRINT = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
-
-
-class StandingClock:
-    """Time that only sleeping moves."""
-
-    def __init__(self) -> None:
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return sum(self.slept)
-
-    def now(self) -> datetime:
-        raise AssertionError("nobody asks for the date here")
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-
-
-class InMemoryRegistry:
-    """Published keys in order; can be down."""
-
-    def __init__(self) -> None:
-        self.published: list[PublicKey] = []
-        self.down = False
-
-    async def publish(self, keys: Sequence[PublicKey]) -> None:
-        if self.down:
-            raise UnavailableError("the database does not answer")
-        self.published += (key for key in keys if key not in self.published)
 
 
 @pytest.fixture
@@ -67,8 +37,8 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def registry() -> InMemoryRegistry:
-    return InMemoryRegistry()
+def registry() -> InMemoryPublicKeys:
+    return InMemoryPublicKeys()
 
 
 def signed_by(signer: WatchedSigner) -> object:
@@ -227,28 +197,28 @@ def test_private_file_in_a_missing_folder_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_signer_publishes_every_key_before_it_signs(file: Path, registry: InMemoryRegistry) -> None:
+async def test_signer_publishes_every_key_before_it_signs(file: Path, registry: InMemoryPublicKeys) -> None:
     rotate(file)
     ring = rotate(file)
-    signer = await load_signer(file, registry, StandingClock())
+    signer = await load_signer(file, registry, ManualSystemClock())
     assert registry.published == list(ring.public_keys)
     assert signed_by(signer) == ring.active.public.kid
 
 
 @pytest.mark.asyncio
-async def test_signer_without_a_usable_file_or_registry_does_not_start(file: Path, registry: InMemoryRegistry) -> None:
+async def test_signer_without_usable_file_or_registry_does_not_start(file: Path, registry: InMemoryPublicKeys) -> None:
     with pytest.raises(ConfigurationError):
-        await load_signer(file, registry, StandingClock())
+        await load_signer(file, registry, ManualSystemClock())
     rotate(file)
     registry.down = True
     with pytest.raises(UnavailableError):
-        await load_signer(file, registry, StandingClock())
+        await load_signer(file, registry, ManualSystemClock())
 
 
 @pytest.mark.asyncio
-async def test_running_signer_takes_a_rotated_key_at_its_next_look(file: Path, registry: InMemoryRegistry) -> None:
+async def test_running_signer_takes_a_rotated_key_at_its_next_look(file: Path, registry: InMemoryPublicKeys) -> None:
     rotate(file)
-    signer = await load_signer(file, registry, StandingClock())
+    signer = await load_signer(file, registry, ManualSystemClock())
     ring = rotate(file)
     assert signed_by(signer) != ring.active.public.kid
     await signer.look()
@@ -258,10 +228,10 @@ async def test_running_signer_takes_a_rotated_key_at_its_next_look(file: Path, r
 
 @pytest.mark.asyncio
 async def test_running_signer_keeps_its_key_until_the_new_one_is_published(
-    file: Path, registry: InMemoryRegistry
+    file: Path, registry: InMemoryPublicKeys
 ) -> None:
     former = rotate(file)
-    signer = await load_signer(file, registry, StandingClock())
+    signer = await load_signer(file, registry, ManualSystemClock())
     ring = rotate(file)
     registry.down = True
     await signer.look()
@@ -274,10 +244,10 @@ async def test_running_signer_keeps_its_key_until_the_new_one_is_published(
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda file: file.write_text("{"), lambda file: file.chmod(0o644)])
 @pytest.mark.asyncio
 async def test_running_signer_survives_a_spoiled_file_and_recovers(
-    spoil: object, file: Path, registry: InMemoryRegistry
+    spoil: object, file: Path, registry: InMemoryPublicKeys
 ) -> None:
     former = rotate(file)
-    signer = await load_signer(file, registry, StandingClock())
+    signer = await load_signer(file, registry, ManualSystemClock())
     assert callable(spoil)
     spoil(file)
     await signer.look()
@@ -289,29 +259,12 @@ async def test_running_signer_survives_a_spoiled_file_and_recovers(
 
 
 @pytest.mark.asyncio
-async def test_watch_looks_at_a_bounded_pace(file: Path, registry: InMemoryRegistry) -> None:
+async def test_watch_looks_at_a_bounded_pace(file: Path, registry: InMemoryPublicKeys) -> None:
     rotate(file)
-    clock = EndingClock(looks=3)
+    clock = ManualSystemClock(sleeps_max=3)
     signer = await load_signer(file, registry, clock)
     ring = rotate(file)
     with pytest.raises(TimeEndedError):
         await signer.watch()
     assert clock.slept == [LOOK_SECONDS] * 3
     assert signed_by(signer) == ring.active.public.kid
-
-
-class TimeEndedError(Exception):
-    """The test is over."""
-
-
-class EndingClock(StandingClock):
-    """Ends the world after so many sleeps."""
-
-    def __init__(self, *, looks: int) -> None:
-        super().__init__()
-        self.looks = looks
-
-    async def sleep(self, seconds: float) -> None:
-        if len(self.slept) == self.looks:
-            raise TimeEndedError
-        await super().sleep(seconds)

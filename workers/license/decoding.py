@@ -14,6 +14,7 @@ from shared.contracts.topics import HEADER_COMMAND_ID, HEADER_REPLY_PARTITION
 from shared.errors import InvalidRecordError
 from shared.kafka import ConsumedRecord
 from workers.license.case_file import ReceivedCommand
+from workers.runtime.careful_consumer import HEADER_UNREADABLE
 
 COMMAND_ID_BYTES: Final = 16
 REPLY_PARTITION_BYTES: Final = 2
@@ -51,6 +52,10 @@ def _read_headers(record: ConsumedRecord) -> tuple[bytes | None, int | None]:
     command_id: bytes | None = None
     partition: int | None = None
     for name, value in record.headers:
+        if name == HEADER_UNREADABLE:
+            raise InvalidRecordError(
+                "record_format", "the record could not be taken apart; its bytes are at its origin"
+            )
         if value is None:
             raise InvalidRecordError("header", f"header {name[:80]!r} is null")
         if name == HEADER_COMMAND_ID:

@@ -41,11 +41,18 @@ class Parcel:
         """Put the record into the producer's buffer; a failure shows in `is_acknowledged`."""
         try:
             async with asyncio.timeout(PRODUCE_TIMEOUT_SECONDS):
-                self._future = await self.producer.send(
-                    self.topic, self.value, self.key, partition=self.partition, headers=self.headers
-                )
+                self._future = await self._send()
         except (KafkaError, TimeoutError) as error:
             self._future, self._failure = None, type(error).__name__
+
+    async def _send(self) -> asyncio.Future[RecordMetadata]:
+        if self.key is None and self.value is None:  # `send` refuses such a record; a batch of one takes it
+            batch = self.producer.create_batch()
+            batch.append(timestamp=None, key=None, value=None, headers=self.headers)
+            return await self.producer.send_batch(batch, self.topic, partition=self.partition)
+        return await self.producer.send(
+            self.topic, self.value, self.key, partition=self.partition, headers=self.headers
+        )
 
     async def is_acknowledged(self) -> bool:
         """Wait for the broker's answer; False when there is none or it is a no."""

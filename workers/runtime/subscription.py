@@ -15,7 +15,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -26,6 +27,7 @@ from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.kafka import BATCH_LIMIT_BYTES, ConsumedRecord, RecordConsumer
 from shared.telemetry.metrics import WorkerMetrics
+from workers.runtime.careful_consumer import CarefulConsumer
 from workers.runtime.lane import POLL_RECORDS_MAX, Lane
 from workers.runtime.offsets import OffsetCommitter
 
@@ -98,8 +100,14 @@ class Subscription:
 
     @property
     def is_polling(self) -> bool:
-        """Whether the loop that polls Kafka is alive."""
-        return any(not task.done() for task in self.subscriber.tasks)
+        """Whether the loop that polls Kafka is the one first started: a revived one may have lost records."""
+        return len(self.subscriber.tasks) == 1 and not self.subscriber.tasks[0].done()
+
+    @property
+    def is_coordinating(self) -> bool:
+        """Whether the group membership is looked after."""
+        consumer = self.subscriber.consumer
+        return not isinstance(consumer, CarefulConsumer) or consumer.is_coordinating
 
     def pause(self) -> None:
         """Fetch nothing more."""
@@ -116,9 +124,19 @@ class Subscription:
             log.warning("worker.group.not_left", timeout_seconds=CLOSE_SECONDS)
 
 
+class CarefulBroker(KafkaBroker):
+    """FastStream's broker with our consumer in place of the library's."""
+
+    async def _connect(self) -> Callable[..., CarefulConsumer]:
+        await super()._connect()
+        options = cast("partial[Any]", self.config.broker_config.builder).keywords
+        self.config.broker_config.builder = partial(CarefulConsumer, **options)
+        return self.config.broker_config.builder
+
+
 def new_broker(bootstrap: str) -> KafkaBroker:
-    """Return FastStream's broker, for consuming only: we publish through producers of our own (`shared.kafka`)."""
-    return KafkaBroker(
+    """Return a broker for consuming only: we publish through producers of our own (`shared.kafka`)."""
+    return CarefulBroker(
         bootstrap,
         client_id="keyway-worker",
         consumer_only=True,

@@ -70,6 +70,8 @@ class WorkerWatch:
     def _look_at_subscription(self) -> None:
         if not self.subscription.is_polling:
             raise PartDiedError("the loop that polls Kafka has ended")
+        if not self.subscription.is_coordinating:
+            raise PartDiedError("the task that keeps the group membership has ended")
         if self.lane.blocked_seconds < STALE_SECONDS:
             self._probes["polling"].succeeded(f"{self.lane.queued_count} records queued")
         if self.subscription.listener.is_member:

@@ -1,0 +1,181 @@
+"""Bytes of every version ever written stay readable and, for the present version, stay what is written.
+
+The files in `golden/` are never edited. A new version adds files; a test that needs one changed has found a break.
+"""
+
+from datetime import UTC, date, datetime
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+import orjson
+import pytest
+
+from shared.contracts.codec import decode_envelope, encode_envelope, encode_event
+from shared.contracts.commands import (
+    BodyDigest,
+    LicenseCommand,
+    LicensingModel,
+    PurchaseLicense,
+    RenewLicense,
+    ReportUsage,
+    TerminateLicense,
+    UpgradeLicense,
+)
+from shared.contracts.envelope import Envelope, day_of
+from shared.contracts.events import EventType, LicenseEventData, PublicEvent
+from shared.contracts.identifiers import CommandId, LicenseId
+from shared.contracts.replies import Reply, ReplyStatus, encode_frame, pack_frames, unpack_frames
+from shared.errors import InvalidRecordError
+
+GOLDEN = Path(__file__).parent / "golden"
+COMMAND_ID = CommandId(UUID("01a1f0d7-9c40-7abc-8def-0123456789ab"))
+CAUSE = UUID("01a1f0d7-0000-7000-8000-000000000001")
+DIGEST = BodyDigest(sha256=sha256(b"an earlier body").hexdigest(), length_bytes=15)
+
+COMMANDS: dict[str, LicenseCommand] = {
+    "purchase_license": PurchaseLicense(
+        account="ka",
+        number="00481516",
+        product="Bronze",
+        model=LicensingModel.STANDARD,
+        test=False,
+        expires_on=date(2027, 3, 15),
+        activation_data='{"ip": "192.0.2.7"} äöü',
+        unknown_fields=("X_NEW",),
+    ),
+    "renew_license": RenewLicense(
+        account="ka",
+        number="00481516",
+        product="Bronze",
+        model=LicensingModel.STANDARD,
+        test=None,
+        expires_on=date(2027, 4, 15),
+        start_on=date(2027, 3, 15),
+        subscription_on=date(2027, 1, 1),
+        purchase_on=date(2026, 12, 31),
+        previous_body=DIGEST,
+    ),
+    "upgrade_license": UpgradeLicense(
+        account="ka", number="00481516", product="Silver", model=LicensingModel.STANDARD, test=True
+    ),
+    "terminate_license": TerminateLicense(
+        account="ka", number="00481516", product="Silver", test=False, terminated_on=date(2027, 3, 20)
+    ),
+    "report_usage": ReportUsage(account="ka", number="00481516", product="CloudBackup", test=False, reg_name="Acme"),
+}
+
+
+def envelope(command: LicenseCommand) -> Envelope:
+    purchased = command.type == "purchase_license"
+    return Envelope(
+        command_id=COMMAND_ID,
+        correlation_id=COMMAND_ID,
+        causation_id=None if purchased else CAUSE,
+        command=command,
+        deadline_at=datetime(2027, 2, 5, 9, 30, 25, 500_000, UTC) if purchased else None,
+        occurred_at=datetime(2027, 2, 5, 9, 30, tzinfo=UTC),
+    )
+
+
+REPLIES = {
+    "license_body": Reply(ReplyStatus.LICENSE_BODY, b"2027-03-15", b"eyJhbGciOiJFZERTQSJ9.e30.c2ln", 17),
+    "terminated": Reply(ReplyStatus.TERMINATED, b"", b"", 0),
+    "already_terminated": Reply(ReplyStatus.ALREADY_TERMINATED, b"", b"", 1),
+    "tombstone_recorded": Reply(ReplyStatus.TOMBSTONE_RECORDED, b"", b"", 2),
+    "expired": Reply(ReplyStatus.EXPIRED, b"", b"", 4_294_967_295),
+    "unreadable": Reply(ReplyStatus.UNREADABLE, b"", b"", 0),
+    "rejected": Reply(ReplyStatus.REJECTED, b"expiry_earlier", b'{"expires_on":"2027-03-15"}', 3),
+}
+
+EVENT = PublicEvent(
+    event_id=UUID("01a1f0d7-9c41-7000-8000-00000000000a"),
+    type=EventType.RENEWED,
+    subject=LicenseId("ka:00481516"),
+    time=datetime(2027, 3, 5, 2, 0, 0, 120_000, UTC),
+    sequence=2,
+    data=LicenseEventData(
+        license="00481516",
+        account="ka",
+        product="Bronze",
+        status="active",
+        expires_on=date(2027, 4, 15),
+        revision=2,
+        test=False,
+        nfr=False,
+    ),
+)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_envelope_v1_is_written_and_read_as_ever(name: str) -> None:
+    golden = (GOLDEN / f"envelope-v1-{name}.json").read_bytes()
+
+    assert encode_envelope(envelope(COMMANDS[name])) == golden
+    assert decode_envelope(golden)[0] == envelope(COMMANDS[name])
+
+
+def test_payload_hash_v1_is_as_ever() -> None:
+    golden = (GOLDEN / "envelope-v1-purchase_license.json").read_bytes()
+    payload = orjson.loads(golden)["payload"]
+    reordered = orjson.dumps({**orjson.loads(golden), "payload": dict(reversed(payload.items()))})
+
+    digest = decode_envelope(golden)[1]
+
+    assert digest.hex() == (GOLDEN / "payload-sha256-v1-purchase_license.txt").read_text().strip()
+    assert decode_envelope(reordered)[1] == digest
+
+
+def test_result_day_comes_from_the_command_id() -> None:
+    assert day_of(COMMAND_ID) == date(2026, 11, 18)
+
+
+@pytest.mark.parametrize("name", REPLIES)
+def test_reply_frame_v1_is_written_and_read_as_ever(name: str) -> None:
+    golden = (GOLDEN / f"reply-v1-{name}.bin").read_bytes()
+
+    assert b"".join(pack_frames([encode_frame(COMMAND_ID.bytes, REPLIES[name])])) == golden
+    assert list(unpack_frames(golden)) == [(COMMAND_ID.bytes, REPLIES[name])]
+
+
+def test_every_reply_status_has_golden_bytes() -> None:
+    assert {reply.status for reply in REPLIES.values()} == set(ReplyStatus)
+
+
+def test_many_replies_share_a_record() -> None:
+    golden = (GOLDEN / "reply-v1-record.bin").read_bytes()
+
+    assert b"".join(pack_frames([encode_frame(COMMAND_ID.bytes, reply) for reply in REPLIES.values()])) == golden
+    assert [reply for _, reply in unpack_frames(golden)] == list(REPLIES.values())
+
+
+def test_event_v1_is_written_as_ever() -> None:
+    assert encode_event(EVENT) == (GOLDEN / "event-v1-renewed.json").read_bytes()
+
+
+def test_members_that_nobody_knows_are_ignored() -> None:
+    document = orjson.loads((GOLDEN / "envelope-v1-renew_license.json").read_bytes())
+    document["shade"] = "mauve"
+    document["payload"]["shade"] = "mauve"
+
+    assert decode_envelope(orjson.dumps(document))[0] == envelope(COMMANDS["renew_license"])
+
+
+def test_higher_version_is_for_a_newer_reader() -> None:
+    document = orjson.loads((GOLDEN / "envelope-v1-renew_license.json").read_bytes())
+
+    with pytest.raises(InvalidRecordError) as refused:
+        decode_envelope(orjson.dumps(document | {"version": 2}))
+
+    assert refused.value.reason == "version"
+
+
+def test_frame_cut_short_is_refused_after_the_whole_ones() -> None:
+    golden = (GOLDEN / "reply-v1-record.bin").read_bytes()
+    seen = []
+
+    with pytest.raises(InvalidRecordError):  # noqa: PT012 - what was read before the fault counts too
+        for _, reply in unpack_frames(golden[:-3]):
+            seen.append(reply)
+
+    assert seen == list(REPLIES.values())[:-1]
