@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from bench.contestants import Contestant
     from bench.measure import Cell, Shape
 
-app = typer.Typer(
-    add_completion=False, pretty_exceptions_enable=False, help="Benchmarks: the system beside two baselines."
-)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 CALLERS = "1,16,64,256,512"
 QUICK_CALLERS = "16,64,256"
@@ -50,6 +48,14 @@ class BenchFailedError(KeywayError):
     """A benchmark could not run to its end."""
 
     code = "bench"
+
+
+@app.callback(invoke_without_command=True)
+def everything(context: typer.Context, quick: QuickOption = False, json_output: JsonOption = False) -> None:
+    """Measure the system beside two baselines; without a command all benchmarks run, one after the other."""
+    if context.invoked_subcommand is None:
+        roundtrip(quick=quick, json_output=json_output)
+        idle(quick=quick, json_output=json_output)
 
 
 @app.command()
