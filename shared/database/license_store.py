@@ -17,7 +17,13 @@ from shared.database.effect_rows import effect_rows
 from shared.database.lane import Lane
 from shared.database.license_statements import HISTORY, READ, WRITE
 from shared.database.pool import COMMAND_SECONDS, CONNECT_SECONDS, OwnConnection
-from shared.database.provider_writes import read_line, result_in_line, stored_open, write_provider_parts
+from shared.database.provider_writes import (
+    decode_service,
+    read_line,
+    result_in_line,
+    stored_open,
+    write_provider_parts,
+)
 from shared.domain.case import PastRevision, RevisionCause
 from shared.domain.effects import CommandEffect, Loaded, StoredLicense, StoredReply, StoredResult, WaitingCommand
 from shared.domain.license import License, LicenseStatus
@@ -159,6 +165,7 @@ def _license_of(row: asyncpg.Record) -> License:
         revision=row["revision"],
         key_version=row["key_version"],
         sequence=row["sequence"],
+        service=decode_service(row["service"]),
     )
 
 

@@ -128,6 +128,9 @@ class CommandBatchWorker:
             )
             if result.dead_letter is not None:
                 letters.append(self.dead_letters.letter(arrival.record, result.dead_letter))
+            replies += result.others
+            if result.reply is None and result.dead_letter is None:
+                continue  # answered later, with the operation under way, or to nobody
             reply = result.reply or _unreadable(arrival)
             self.metrics.handled[reply.status.name.lower()].inc()
             replies.append((arrival.address, reply))
