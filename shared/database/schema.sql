@@ -341,3 +341,13 @@ CREATE TABLE reply_slot (
 );
 COMMENT ON TABLE reply_slot IS 'Which gateway process listens on which reply partition. By the database''s clock; two owners are harmless, because replies carry their correlation id.';
 INSERT INTO reply_slot (slot) SELECT n FROM generate_series(0, 63) AS n;
+
+-- How far the relay has come
+
+CREATE TABLE relay_progress (
+    only_row boolean NOT NULL DEFAULT true CONSTRAINT relay_progress_pkey PRIMARY KEY,
+    counted_up_to bigint NOT NULL DEFAULT 0,
+    CONSTRAINT there_is_one_row CHECK (only_row)
+);
+COMMENT ON TABLE relay_progress IS 'Up to which outbox row published events stand in license.published_sequence. Written by the active relay alone.';
+INSERT INTO relay_progress DEFAULT VALUES;
