@@ -15,7 +15,7 @@ def test_metric_name_follows_the_rule(definition: object) -> None:
     from shared.telemetry.metric_names import MetricDefinition
 
     assert isinstance(definition, MetricDefinition)
-    assert re.fullmatch(r"keyway_(gateway|worker|license)_[a-z_]+", definition.name)
+    assert re.fullmatch(r"keyway_(gateway|worker|license|relay|scheduler|provider)_[a-z_]+", definition.name)
     assert definition.name.endswith("_total") == (definition.kind is MetricKind.COUNTER)
     assert definition.meaning
     assert bool(definition.buckets) == (definition.kind is MetricKind.HISTOGRAM)
