@@ -11,7 +11,7 @@ from shared.database.provider_writes import decode_operation
 from shared.domain.provider_operation import Elid, marker_of
 from shared.domain.provider_order import OrderState
 from shared.domain.provider_outcome import Evidence, Refusal
-from shared.domain.provider_record import ProviderOrder
+from shared.domain.provider_record import ProviderOrder, markers_of
 from shared.domain.provider_service import Found
 from shared.domain.provider_settling import ChargeWitness, Look
 from shared.domain.provisioning import Step
@@ -45,7 +45,7 @@ def order_of(row: asyncpg.Record) -> ProviderOrder:
         step=STEP.validate_json(row["step"]),
         operation=decode_operation(row["operation"]),
         state=OrderState(row["state"]),
-        marker=marker_of(key, row["order_id"], row["marker_number"]),
+        markers=markers_of(key, row["order_id"], row["marker_number"]),
         marker_number=row["marker_number"],
         service_marker=None if made_by is None else marker_of(key, made_by, row["made_number"]),
         attempt=row["attempt"],
