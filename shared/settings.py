@@ -87,9 +87,6 @@ class Settings(BaseModel):
         False,  # noqa: FBT003 - pydantic takes the default first
         description="Local stack only: the panel may stand on this machine, also over plain http",
     )
-    provider_isplicense_marker_key: SecretStr = Field(
-        SecretStr(""), description="Secret from which the markers in orders are made; random, and never changed"
-    )
     provider_isplicense_calls_per_second: Annotated[float, Field(gt=0, le=1000)] = Field(
         2.0, description="Calls to the panel per second, of every kind"
     )
