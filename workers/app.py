@@ -29,6 +29,7 @@ from shared.database.outbox import PostgresOutbox, PostgresOutboxMarks
 from shared.database.pool import Pool, borrowed, open_pool, ping
 from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_pauses import PauseTimes
+from shared.database.schedule import PostgresSchedule
 from shared.database.signing_keys import PostgresSigningKeys
 from shared.domain.case import Policy
 from shared.errors import ConfigurationError, UnavailableError
@@ -47,7 +48,7 @@ from shared.security.watched_keys import load_signer
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 from shared.telemetry.logging import configure_logging
-from shared.telemetry.metrics import RelayMetrics, WorkerMetrics
+from shared.telemetry.metrics import RelayMetrics, SchedulerMetrics, WorkerMetrics
 from workers.license.handler import LicenseHandler
 from workers.license.observer import MeasuringObserver
 from workers.license.publishing import FastPublisher
@@ -61,6 +62,8 @@ from workers.provider.subscriber import ProviderSurroundings, provider_requests
 from workers.relay.press import RenewedPress
 from workers.relay.relay import Relay
 from workers.runtime.process import run_process
+from workers.scheduler.post import KafkaPost
+from workers.scheduler.scheduler import Scheduler
 
 KEEP_DAYS_SECONDS = 3600.0
 STALE_SECONDS = 5.0
@@ -211,10 +214,41 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
         await relay.run(stop)
 
 
+async def run_scheduler(settings: Settings, stop: asyncio.Event) -> None:
+    """Ring and ask for what is due until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = SchedulerMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        await _open_admin_port(stack, settings, readiness, registry)
+        pool = await stack.enter_async_context(open_pool(database_url, connections_max=2))
+        rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock)
+        schedule = PostgresSchedule(database_url)
+        stack.push_async_callback(schedule.close)
+        producer = await _open_producer(stack, command_producer(bootstrap), bootstrap)
+        counts = {LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS, PROVIDER_REQUESTS: PROVIDER_REQUESTS_PARTITIONS}
+        await warm_up(producer, {settings.topic_prefix + topic: count for topic, count in counts.items()})
+        scheduler = Scheduler(
+            schedule=schedule,
+            orders=PostgresProviderOrders(pool),
+            post=KafkaPost(producer=producer, topic_prefix=settings.topic_prefix, clock=clock),
+            catalog=lambda: rules.current().catalog,
+            business_clock=business_clock(settings.clock_offset_file),
+            clock=clock,
+            chance=secrets.SystemRandom().random,
+            metrics=metrics,
+            probe=readiness.probe("scheduler", stale_after_seconds=STALE_SECONDS),
+        )
+        await _beside(scheduler.run(stop), rules.watch())
+
+
 ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {
     "license": run_license_worker,
     "provider": run_provider_worker,
     "relay": run_relay,
+    "scheduler": run_scheduler,
 }
 
 

@@ -22,7 +22,7 @@ PANEL = f"{PREFIX}PROVIDER_ISPLICENSE_"
 LOCAL_ACCOUNT = {
     f"{PANEL}LOOPBACK_ALLOWED": "true",
     f"{PANEL}CALLS_PER_SECOND": "50",
-    f"{PANEL}CALLS_CALLS_BURST": "50",
+    f"{PANEL}CALLS_BURST": "50",
     f"{PANEL}MONEY_IN_FLIGHT": "8",
     f"{PANEL}UNRESOLVED_MAX": "64",
     f"{PANEL}RELEASE": "auto",
@@ -97,7 +97,7 @@ class Plan:
 
     def panel_environment(self, world: World, ports: Ports) -> dict[str, str]:
         """Return the variables by which our processes find the panel and use it."""
-        named = LOCAL_ACCOUNT
+        named = dict(LOCAL_ACCOUNT)
         if self.runs_sandbox:
             named |= {
                 f"{PANEL}URL": f"http://{LOOPBACK}:{ports['sandbox']}{PANEL_PATH}",
