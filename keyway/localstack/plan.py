@@ -29,6 +29,9 @@ LOCAL_ACCOUNT = {
     f"{PANEL}QUIET_SECONDS": "20",
     f"{PANEL}LOOKS_APART_SECONDS": "5",
     f"{PANEL}DELETES_EVERYWHERE": "true",
+    f"{PANEL}BREAKER_SECONDS": "15",
+    f"{PANEL}BACK_OFF_SECONDS": "1",
+    f"{PANEL}LOSSES_PAUSE_SECONDS": "0.5",
 }
 """How the local stack's provider account is used; the user's own values win."""
 
