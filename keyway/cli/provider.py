@@ -5,6 +5,7 @@ order whose outcome stayed unknown (state `manual`); all are on record with the 
 """
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -255,8 +256,10 @@ def _run(work: "Callable[[PostgresProviderOversight, Pool], Awaitable[Outcome]]"
     from keyway.cli.installation import settings_of
     from shared.database.pool import open_pool
     from shared.database.provider_oversight import PostgresProviderOversight
+    from shared.telemetry.logging import configure_logging
 
     settings = settings_of(state_dir)
+    configure_logging("WARNING", "provider", stream=sys.stderr.buffer)
 
     async def inside() -> Outcome:
         async with open_pool(settings.require_database_url(), connections_max=1) as pool:
@@ -295,10 +298,8 @@ def _print_json(value: object) -> None:
 
 
 def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*heads)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    """Print columns as wide as they must be: ids are there to be copied, so nothing is cut."""
+    lines = [heads, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
