@@ -15,15 +15,18 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from shared.contracts.commands import (
+    CloseUpstream,
+    LapseLicense,
     LicenseCommand,
     PurchaseLicense,
+    RecordProviderOutcome,
     RenewLicense,
     ReportUsage,
     TerminateLicense,
     UpgradeLicense,
 )
 from shared.contracts.envelope import ENVELOPE_VERSION, Envelope
-from shared.contracts.events import EVENT_SOURCE, PublicEvent
+from shared.contracts.events import EVENT_SOURCE, AttentionEvent, EventType, PublicEvent
 from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, CommandId
 from shared.errors import InvalidRecordError
 
@@ -35,6 +38,9 @@ _COMMANDS: Mapping[str, TypeAdapter[LicenseCommand]] = {
     "upgrade_license": TypeAdapter(UpgradeLicense),
     "terminate_license": TypeAdapter(TerminateLicense),
     "report_usage": TypeAdapter(ReportUsage),
+    "record_provider_outcome": TypeAdapter(RecordProviderOutcome),
+    "lapse_license": TypeAdapter(LapseLicense),
+    "close_upstream": TypeAdapter(CloseUpstream),
 }
 
 
@@ -143,6 +149,23 @@ def encode_event(event: PublicEvent) -> bytes:
     )
 
 
+def encode_attention(event: AttentionEvent) -> bytes:
+    """Return a finding as a CloudEvents 1.0 JSON document (structured mode)."""
+    return orjson.dumps(
+        {
+            "specversion": "1.0",
+            "id": event.event_id,
+            "source": EVENT_SOURCE,
+            "type": EventType.ATTENTION,
+            "subject": event.subject,
+            "time": event.time,
+            "datacontenttype": "application/json",
+            "data": event.data,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+
+
 def encode_details(details: Mapping[str, str]) -> bytes:
     """Return the details of a rejection as the body of its reply; empty when there are none."""
     return orjson.dumps(dict(details)) if details else b""
@@ -158,3 +181,19 @@ def decode_details(body: bytes) -> dict[str, str]:
 def encode_audit_entry(story: Mapping[str, object]) -> bytes:
     """Return an audit entry as JSON; the bytes are what the chain hashes, so they are stored as they are."""
     return orjson.dumps(dict(story), option=orjson.OPT_UTC_Z)
+
+
+def encode_provider_request(order_id: UUID) -> bytes:
+    """Return the record value that rings for a provider order."""
+    return orjson.dumps({"version": ENVELOPE_VERSION, "order_id": order_id})
+
+
+def decode_provider_request(value: bytes | None) -> UUID:
+    """Return the order for which a record rings. Raises `InvalidRecordError`."""
+    members = _members(value)
+    if members.get("version") != ENVELOPE_VERSION:
+        raise InvalidRecordError("version", f"version {members.get('version')!r}, read here: {ENVELOPE_VERSION}")
+    try:
+        return UUID(members["order_id"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InvalidRecordError("payload", "order_id is missing or no UUID") from None

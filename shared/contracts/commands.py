@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import Literal
+from uuid import UUID
 
 
 class LicensingModel(StrEnum):
@@ -121,6 +122,48 @@ class ReportUsage:
     unknown_fields: tuple[str, ...] = ()
 
 
-LicenseCommand = PurchaseLicense | RenewLicense | UpgradeLicense | TerminateLicense | ReportUsage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordProviderOutcome:
+    """What became of a provider order: sent by the provider role, decided like any other command."""
+
+    type: Literal["record_provider_outcome"] = "record_provider_outcome"
+    account: str
+    number: str
+    order_id: UUID
+    confirmed: bool
+    """False: definitely not done."""
+    service_id: int | None = None
+    """Id of the upstream service, when confirmed."""
+    service_expires_on: date | None = None
+    """Its last day as read upstream, where known."""
+    service_key: str | None = None
+    """The provider's own key, where the product hands it through."""
+    refusal: str | None = None
+    """Class of the refusal, when not confirmed."""
+    subject: str = ""
+    """Parameter or entity that the provider named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LapseLicense:
+    """The last day may be over: sent by the scheduler, so that events do not wait for the next request."""
+
+    type: Literal["lapse_license"] = "lapse_license"
+    account: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseUpstream:
+    """The wind-down of a terminated license may be over: sent by the scheduler."""
+
+    type: Literal["close_upstream"] = "close_upstream"
+    account: str
+    number: str
+
+
+CallersCommand = PurchaseLicense | RenewLicense | UpgradeLicense | TerminateLicense | ReportUsage
+"""What callers ask."""
+LicenseCommand = CallersCommand | RecordProviderOutcome | LapseLicense | CloseUpstream
 Operation = PurchaseLicense | RenewLicense | UpgradeLicense
 """The commands that issue a body and leave a fingerprint."""

@@ -23,6 +23,7 @@ class EventType(StrEnum):
     UPGRADED = "keyway.license.upgraded"
     LAPSED = "keyway.license.lapsed"
     TERMINATED = "keyway.license.terminated"
+    ATTENTION = "keyway.provider.attention"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,3 +53,28 @@ class PublicEvent:
     """When it happened, by the business clock."""
     sequence: int
     data: LicenseEventData
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionData:
+    """What a finding about a provider tells."""
+
+    license: str | None
+    account: str | None
+    kind: str
+    """A word for machines: `shared.domain.open_operation.AttentionKind`."""
+    text: str
+    """A sentence for people; nothing secret."""
+    order: UUID | None = None
+    """The provider order concerned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionEvent:
+    """`keyway.provider.attention`: no step in a license's life, so it has no sequence."""
+
+    event_id: UUID
+    subject: str
+    """License id, or the provider account when no license is concerned."""
+    time: datetime
+    data: AttentionData

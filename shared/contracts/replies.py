@@ -32,11 +32,25 @@ class ReplyStatus(IntEnum):
     TERMINATED = 2
     ALREADY_TERMINATED = 3
     TOMBSTONE_RECORDED = 4
+    PENDING = 5
+    """Stored, never sent: the command waits for a provider and is answered later."""
+    IN_LINE = 7
+    """Not even stored as a result: the command stands in line and is remembered there."""
+    NOTED = 6
+    """Stored, never sent: a command of our own roles, which nobody waits for."""
     EXPIRED = 8
     """The deadline had passed before work began: nothing was changed."""
     UNREADABLE = 9
     """The command could not be read; it is a dead letter."""
     REJECTED = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAddress:
+    """Who waits for a reply, and on which partition of `license.replies`."""
+
+    correlation_id: bytes
+    partition: int
 
 
 @dataclass(frozen=True, slots=True)

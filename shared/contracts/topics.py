@@ -3,6 +3,7 @@
 LICENSE_COMMANDS = "license.commands"
 LICENSE_REPLIES = "license.replies"
 LICENSE_EVENTS = "license.events"
+PROVIDER_REQUESTS = "provider.requests"
 DEAD_SUFFIX = ".dead"
 
 LICENSE_COMMANDS_PARTITIONS = 24
@@ -10,7 +11,12 @@ LICENSE_COMMANDS_PARTITIONS = 24
 LICENSE_REPLIES_PARTITIONS = 64
 """One partition per gateway process, so at most 64 of them."""
 
+LICENSE_EVENTS_PARTITIONS = 24
+"""Fixed for ever, as for commands: readers count on the order within a license."""
+PROVIDER_REQUESTS_PARTITIONS = 24
+
 LICENSE_WORKER_GROUP = "license-worker"
+PROVIDER_WORKER_GROUP = "provider-worker"
 
 HEADER_COMMAND_ID = "cid"
 """16 bytes: the command id, which is also the correlation id of the reply."""

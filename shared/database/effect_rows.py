@@ -5,6 +5,7 @@ from operator import attrgetter
 
 from shared.contracts.envelope import day_of
 from shared.contracts.identifiers import LicenseId
+from shared.database.provider_writes import encode_service
 from shared.domain.effects import AuditEntry, CommandEffect, LicenseWrite, NewRevision
 
 Member = object
@@ -64,6 +65,7 @@ def _row(effect: CommandEffect, *, is_forgotten: bool) -> Row:
         effect.forget_operations_after,
         [(event.event_id, event.type, event.sequence, event.value) for event in effect.events],
         *(NO_AUDIT_ENTRY if effect.audit is None else _audit_members(effect.audit)),
+        None if effect.write is None else encode_service(effect.write.license.service),
     )
 
 

@@ -8,6 +8,8 @@ from shared.contracts.commands import BodyDigest, LicenseCommand, RenewLicense, 
 from shared.contracts.identifiers import Fingerprint
 from shared.domain.catalog import Catalog
 from shared.domain.license import License
+from shared.domain.open_operation import OpenOperation
+from shared.domain.provisioning import ServerData
 
 
 class RevisionCause(StrEnum):
@@ -37,6 +39,14 @@ class Case:
     """Earlier successful operations and the revision each left, as far as the commands at hand may ask for them."""
     history: tuple[PastRevision, ...] = ()
     """Revisions in rising order; loaded only where `needs_history` says so."""
+    open: OpenOperation | None = None
+    """The operation under way upstream."""
+    in_line: int = 0
+    """Commands that stand in line behind it."""
+    server_data: ServerData | None = None
+    """`ACTIVATION_DATA` of the command at hand, read; None when it has none or nobody can read it."""
+    parent: License | None = None
+    """The license that a module's data name as its parent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +63,8 @@ class Rules:
 
     catalog: Catalog
     policy: Policy = field(default_factory=Policy)
+    provider_accepts: bool = True
+    """Whether the provider account takes new orders: breaker closed, few enough unresolved ones."""
 
 
 def needs_history(license: License | None, commands: Sequence[LicenseCommand]) -> bool:

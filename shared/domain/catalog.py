@@ -30,6 +30,15 @@ class CounterKind(StrEnum):
     INCREMENT = "increment"
 
 
+class BodySource(StrEnum):
+    """Whose bytes the license body is."""
+
+    SIGNED = "signed"
+    """Our own signed body."""
+    PROVIDER_KEY = "provider_key"
+    """The key that the provider gave for the service."""
+
+
 class ProductKind(StrEnum):
     """Through which protocol a product is sold."""
 
@@ -69,6 +78,9 @@ class Product:
     period_months: int = 1
     """Length of one period ordered upstream; 0 is lifetime."""
     offer: ProviderOffer | None = None
+    body: BodySource = BodySource.SIGNED
+    wind_down_days: int = 30
+    """After TERMINATE the upstream service is released only so many days later (isv-endpoint 5.4)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Order of questions for every request (docs/protocols/isv-endpoint.md 7 and 8.2):
 1. a license that is due lapses first, whoever asks;
 2. a known fingerprint is answered with the current body, but never for a terminated license: termination is final;
+   while an operation is open upstream, its own repeat joins it and every other command waits in line;
 3. the state: unknown, lapsed, suspended, terminated;
 4. everything that makes the request itself impossible: product, model, date, edge, test flag;
 5. a PURCHASE of a number that is held: a repeat when alike, else a conflict.
@@ -13,25 +14,35 @@ from datetime import datetime
 from typing import assert_never
 
 from shared.contracts.commands import (
+    CallersCommand,
+    CloseUpstream,
+    LapseLicense,
     LicenseCommand,
-    Operation,
     PurchaseLicense,
+    RecordProviderOutcome,
     RenewLicense,
     ReportUsage,
     TerminateLicense,
     UpgradeLicense,
 )
+from shared.contracts.identifiers import Fingerprint
+from shared.contracts.outcomes import RejectionCode
 from shared.domain.case import Case, Rules
-from shared.domain.decision import CurrentBody, Decision
+from shared.domain.decision import Answer, CurrentBody, Decision, Noted, Pending, Rejected, Waiting
 from shared.domain.events import LicenseLapsed
 from shared.domain.fingerprint import fingerprint_of
+from shared.domain.fulfillment import close_upstream, record_outcome
 from shared.domain.license import License, LicenseStatus, evolve
+from shared.domain.open_operation import OpenOperation
 from shared.domain.purchase import purchase
 from shared.domain.renew import renew
 from shared.domain.report_usage import report_usage
 from shared.domain.term import is_due
 from shared.domain.terminate import terminate
 from shared.domain.upgrade import upgrade
+
+LINE_MAX = 32
+"""So many commands may wait behind one open operation; terminations always may."""
 
 
 def decide(case: Case, command: LicenseCommand, rules: Rules, *, now: datetime) -> Decision:
@@ -51,12 +62,26 @@ def is_lapse_due(license: License, now: datetime) -> bool:
 
 def _decide(case: Case, command: LicenseCommand, rules: Rules, now: datetime) -> Decision:
     match command:
+        case RecordProviderOutcome():
+            return record_outcome(case, command, rules, now=now)
+        case LapseLicense():
+            return Decision(answer=Noted(), open=case.open)
+        case CloseUpstream():
+            return close_upstream(case, rules, now=now)
+        case PurchaseLicense() | RenewLicense() | UpgradeLicense() | TerminateLicense() | ReportUsage():
+            return _answered_at_once(case, command) or _asked(case, command, rules, now)
+        case _:
+            assert_never(command)
+
+
+def _asked(case: Case, command: CallersCommand, rules: Rules, now: datetime) -> Decision:
+    match command:
         case PurchaseLicense():
-            return _repeat(case, command) or purchase(case.license, command, rules.catalog, now=now)
+            return purchase(case, command, rules, now=now)
         case RenewLicense():
-            return _repeat(case, command) or renew(case, command, rules.catalog, now=now)
+            return renew(case, command, rules, now=now)
         case UpgradeLicense():
-            return _repeat(case, command) or upgrade(case.license, command, rules, now=now)
+            return upgrade(case, command, rules, now=now)
         case TerminateLicense():
             return terminate(case.license, command, rules.policy, now=now)
         case ReportUsage():
@@ -65,8 +90,25 @@ def _decide(case: Case, command: LicenseCommand, rules: Rules, now: datetime) ->
             assert_never(command)
 
 
-def _repeat(case: Case, command: Operation) -> Decision | None:
-    if case.license is None or case.license.status is LicenseStatus.TERMINATED:
+def _answered_at_once(case: Case, command: CallersCommand) -> Decision | None:
+    """Answer a repeat with the current body, join the repeat of what is under way, put all others in line behind it."""
+    fingerprint = None if isinstance(command, TerminateLicense | ReportUsage) else fingerprint_of(command)
+    if fingerprint is not None and fingerprint in case.operations and not _is_terminated(case.license):
+        return Decision(answer=CurrentBody(fingerprint), open=case.open)
+    if case.open is None:
         return None
-    fingerprint = fingerprint_of(command)
-    return Decision(answer=CurrentBody(fingerprint)) if fingerprint in case.operations else None
+    return Decision(answer=_place(case, case.open, command, fingerprint), open=case.open)
+
+
+def _place(
+    case: Case, open_operation: OpenOperation, command: CallersCommand, fingerprint: Fingerprint | None
+) -> Answer:
+    if fingerprint == open_operation.fingerprint:
+        return Pending()
+    if case.in_line >= LINE_MAX and not isinstance(command, TerminateLicense):
+        return Rejected(RejectionCode.LICENSE_BUSY, {"number": command.number})
+    return Waiting()
+
+
+def _is_terminated(license: License | None) -> bool:
+    return license is None or license.status is LicenseStatus.TERMINATED

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from uuid import UUID
 
 from shared.contracts.identifiers import Fingerprint
 from shared.contracts.outcomes import RejectionCode, TerminationOutcome
 from shared.domain.events import LicenseEvent
+from shared.domain.open_operation import Attention, OpenOperation
+from shared.domain.provisioning import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,22 @@ class Rejected:
     details: Mapping[str, str] = field(default_factory=dict)
 
 
-Answer = CurrentBody | Termination | Rejected
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Answer: not yet. An operation upstream is under way; its outcome will answer this asker too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Answer: not begun. The license is busy; the command stands in line, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Answer to our own roles: taken in, nothing to say."""
+
+
+Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted
 
 
 class AlertKind(StrEnum):
@@ -59,5 +77,17 @@ class Decision:
     answer: Answer
     events: tuple[LicenseEvent, ...] = ()
     alerts: tuple[Alert, ...] = ()
+    open: OpenOperation | None = None
+    """The operation that is under way after this decision; None when none is."""
+    order: Step | None = None
+    """The next order of the open operation, to be carried out upstream."""
+    releases: tuple[Step, ...] = ()
+    """Orders that nobody waits for: services to be released."""
+    settled_order: UUID | None = None
+    """The provider order whose outcome is taken in by this decision."""
+    settled_answer: Answer | None = None
+    """What those who wait for the operation that ended here are told."""
+    attention: tuple[Attention, ...] = ()
+    """Findings that other systems and operators are told of."""
     forget_operations_after: int | None = None
     """Fingerprints of operations later than this revision are undone and must not answer repeats any more."""

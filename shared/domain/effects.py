@@ -10,9 +10,12 @@ from datetime import date, datetime
 from uuid import UUID
 
 from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
-from shared.contracts.replies import ReplyStatus
+from shared.contracts.replies import ReplyAddress, ReplyStatus
 from shared.domain.case import RevisionCause
 from shared.domain.license import License
+from shared.domain.open_operation import OpenOperation
+from shared.domain.provider_operation import ProviderOperation
+from shared.domain.provisioning import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +47,8 @@ class OutboxEvent:
 
     event_id: UUID
     type: str
-    sequence: int
+    sequence: int | None
+    """Counts per license; None for an event that is no step of the license's life."""
     value: bytes
     """CloudEvents JSON."""
 
@@ -70,6 +74,52 @@ class LicenseWrite:
     """For a new license only; immutable afterwards."""
     audit_sha256: bytes
     """Head of the audit chain."""
+    published_sequence: int = 0
+    """Every event up to this one was known to be published when the license was read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewOrder:
+    """A provider order to be carried out: intent, stored before anything is sent."""
+
+    order_id: UUID
+    account: str
+    number: str
+    step: Step
+    operation: ProviderOperation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenWrite:
+    """The operation under way after the last command of a batch that touched it; None: it ended."""
+
+    operation: OpenOperation | None
+    addresses: tuple[ReplyAddress, ...]
+    """Who waits for it, oldest first."""
+    in_line: int
+    """How many commands stand in line behind it."""
+    version_before: int
+    """Version read; 0 when none was open. The write fails as a conflict when it is no longer so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaitingCommand:
+    """A command that stands in line behind an open operation."""
+
+    command_id: CommandId
+    envelope: bytes
+    """The record value as it came."""
+    address: ReplyAddress | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredOpen:
+    """An open operation as read."""
+
+    operation: OpenOperation
+    addresses: tuple[ReplyAddress, ...]
+    in_line: int
+    version: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +140,32 @@ class CommandEffect:
     forget_operations_after: int | None = None
     events: tuple[OutboxEvent, ...] = ()
     audit: AuditEntry | None = None
+    open: OpenWrite | None = None
+    """Set, as `write`, on the last effect only; None when the open operation is not touched."""
+    orders: tuple[NewOrder, ...] = ()
+    waiting: WaitingCommand | None = None
+    """The command goes to the end of the line."""
+    left_line: bool = False
+    """The command stood in line and is decided now."""
+    settled_order: UUID | None = None
+    """Provider order whose outcome was taken in."""
+    canceled_order: UUID | None = None
+    """Provider order that nobody wants any more, should nothing have been sent yet."""
+    attention: tuple[OutboxEvent, ...] = ()
+    """Findings for other systems; they have no sequence."""
+
+    @property
+    def concerns_provider(self) -> bool:
+        """Whether anything beside the license itself is to be written."""
+        return (
+            self.open is not None
+            or bool(self.orders)
+            or self.waiting is not None
+            or self.left_line
+            or self.settled_order is not None
+            or self.canceled_order is not None
+            or bool(self.attention)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +189,8 @@ class StoredLicense:
     """Body of the current revision; empty for a tombstone."""
     operations: Mapping[Fingerprint, int]
     """Those of the asked fingerprints that are known, each with the revision that it left."""
+    published_sequence: int = 0
+    """Every event up to this one was published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +199,7 @@ class Loaded:
 
     results: Mapping[CommandId, StoredResult] = field(default_factory=dict)
     licenses: Mapping[LicenseId, StoredLicense] = field(default_factory=dict)
+    open: Mapping[LicenseId, StoredOpen] = field(default_factory=dict)
 
 
 NO_AUDIT = bytes(32)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from shared.contracts.commands import LicensingModel
+from shared.domain.provisioning import UpstreamService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +23,7 @@ class LicenseIssued:
     expires_on: date
     activation_data: str | None
     reg_name: str | None
+    service: UpstreamService | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,7 @@ class LicenseRenewed:
     purchase_on: date
     activation_data: str | None
     reg_name: str | None
+    service: UpstreamService | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,7 @@ class LicenseUpgraded:
     expires_on: date
     purchase_on: date
     activation_data: str | None
+    service: UpstreamService | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +81,22 @@ class TombstoneRecorded:
     test: bool
 
 
-LicenseEvent = LicenseIssued | LicenseRenewed | LicenseUpgraded | LicenseLapsed | LicenseTerminated | TombstoneRecorded
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceChanged:
+    """The upstream service is another than it was; nothing that the public sees. None: it is released."""
+
+    at: datetime
+    service: UpstreamService | None
+
+
+LicenseEvent = (
+    LicenseIssued
+    | LicenseRenewed
+    | LicenseUpgraded
+    | LicenseLapsed
+    | LicenseTerminated
+    | TombstoneRecorded
+    | ServiceChanged
+)
 BODY_EVENTS = (LicenseIssued, LicenseRenewed, LicenseUpgraded)
 """Events that issue a new license body, and so a revision."""

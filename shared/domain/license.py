@@ -21,8 +21,10 @@ from shared.domain.events import (
     LicenseRenewed,
     LicenseTerminated,
     LicenseUpgraded,
+    ServiceChanged,
     TombstoneRecorded,
 )
+from shared.domain.provisioning import UpstreamService
 
 
 class LicenseStatus(StrEnum):
@@ -66,6 +68,8 @@ class License:
     """Last part of a Partner key number; raised by upgrades."""
     sequence: int = 0
     """Number of the latest event."""
+    service: UpstreamService | None = None
+    """What is held upstream for it, for provider products."""
 
     @property
     def license_id(self) -> LicenseId:
@@ -101,6 +105,7 @@ def evolve(license: License | None, event: LicenseEvent) -> License:
                 purchase_on=event.purchase_on,
                 activation_data=event.activation_data,
                 reg_name=event.reg_name,
+                service=event.service,
                 revision=license.revision + 1,
                 sequence=license.sequence + 1,
             )
@@ -111,6 +116,7 @@ def evolve(license: License | None, event: LicenseEvent) -> License:
                 expires_on=event.expires_on,
                 purchase_on=event.purchase_on,
                 activation_data=event.activation_data,
+                service=event.service,
                 revision=license.revision + 1,
                 key_version=license.key_version + 1,
                 sequence=license.sequence + 1,
@@ -124,6 +130,8 @@ def evolve(license: License | None, event: LicenseEvent) -> License:
                 terminated_at=event.at,
                 sequence=license.sequence + 1,
             )
+        case ServiceChanged():
+            return replace(license, service=event.service)
         case _:
             assert_never(event)
 
@@ -153,6 +161,7 @@ def _create(event: LicenseIssued | TombstoneRecorded) -> License:
         expires_on=event.expires_on,
         activation_data=event.activation_data,
         reg_name=event.reg_name,
+        service=event.service,
         revision=1,
         sequence=1,
     )

@@ -11,16 +11,20 @@ from shared.domain.events import (
     LicenseRenewed,
     LicenseTerminated,
     LicenseUpgraded,
+    ServiceChanged,
     TombstoneRecorded,
 )
 from shared.domain.license import License
 
 
-def public_event(event: LicenseEvent, after: License, event_id: UUID) -> PublicEvent:
-    """Return the public form of `event`, which left the license as `after`."""
+def public_event(event: LicenseEvent, after: License, event_id: UUID) -> PublicEvent | None:
+    """Return the public form of `event`, which left the license as `after`; None for what is nobody else's business."""
+    kind = event_type(event)
+    if kind is None:
+        return None
     return PublicEvent(
         event_id=event_id,
-        type=event_type(event),
+        type=kind,
         subject=after.license_id,
         time=event.at,
         sequence=after.sequence,
@@ -37,8 +41,8 @@ def public_event(event: LicenseEvent, after: License, event_id: UUID) -> PublicE
     )
 
 
-def event_type(event: LicenseEvent) -> EventType:
-    """Return the public type under which `event` is told."""
+def event_type(event: LicenseEvent) -> EventType | None:
+    """Return the public type under which `event` is told, None for an internal one."""
     match event:
         case LicenseIssued():
             return EventType.ISSUED
@@ -50,5 +54,7 @@ def event_type(event: LicenseEvent) -> EventType:
             return EventType.LAPSED
         case LicenseTerminated() | TombstoneRecorded():
             return EventType.TERMINATED
+        case ServiceChanged():
+            return None
         case _:
             assert_never(event)

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import TypeVar
+from uuid import UUID
 
 from shared.contracts.commands import BodyDigest
 from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
@@ -14,10 +15,14 @@ from shared.domain.effects import (
     CommandEffect,
     LicenseWrite,
     Loaded,
+    NewOrder,
     NewRevision,
+    OpenWrite,
     OutboxEvent,
     StoredLicense,
+    StoredOpen,
     StoredResult,
+    WaitingCommand,
 )
 from shared.domain.license import License, LicenseStatus
 from shared.errors import ConflictError, StoreRefusedError
@@ -46,6 +51,13 @@ class Tables:
     operations: dict[tuple[LicenseId, Fingerprint], int] = field(default_factory=dict)
     events: dict[tuple[LicenseId, int], OutboxEvent] = field(default_factory=dict)
     audit: dict[tuple[LicenseId, bytes], AuditEntry] = field(default_factory=dict)
+    open: dict[LicenseId, StoredOpen] = field(default_factory=dict)
+    lines: dict[CommandId, CommandEffect] = field(default_factory=dict)
+    """Effects of commands in line, oldest first."""
+    orders: dict[UUID, NewOrder] = field(default_factory=dict)
+    settled_orders: set[UUID] = field(default_factory=set)
+    canceled_orders: set[UUID] = field(default_factory=set)
+    attention: list[OutboxEvent] = field(default_factory=list)
 
     def copied(self) -> "Tables":
         """Return tables that can be changed apart from these."""
@@ -67,7 +79,12 @@ class InMemoryLicenseStore:
         """Return the known results, licenses and operations of a batch."""
         tables = self.tables
         return Loaded(
-            results={known: self._result(tables.effects[known]) for known in command_ids if known in tables.effects},
+            results={
+                known: self._result(effect)
+                for known in command_ids
+                if (effect := tables.effects.get(known) or tables.lines.get(known)) is not None
+            },
+            open={license_id: tables.open[license_id] for license_id in license_ids if license_id in tables.open},
             licenses={
                 license_id: self._license(license_id, tables.licenses[license_id], fingerprints)
                 for license_id in license_ids
@@ -88,6 +105,14 @@ class InMemoryLicenseStore:
                 )
                 history[license_id] = (*history.get(license_id, ()), past)
         return history
+
+    async def load_line(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[WaitingCommand, ...]]:
+        """Return the commands in line, in order."""
+        line: dict[LicenseId, tuple[WaitingCommand, ...]] = {}
+        for effect in self.tables.lines.values():
+            if effect.license_id in license_ids and effect.waiting is not None:
+                line[effect.license_id] = (*line.get(effect.license_id, ()), effect.waiting)
+        return line
 
     async def store(self, effects: Sequence[CommandEffect]) -> None:
         """Write all effects, or none."""
@@ -133,7 +158,9 @@ def _refuse_unfit_values(effect: CommandEffect) -> None:
 
 def _apply(effect: CommandEffect, tables: Tables) -> None:
     license_id = effect.license_id
-    _insert(tables.effects, effect.command_id, effect)
+    _apply_provider_parts(effect, tables)
+    if effect.waiting is None:
+        _insert(tables.effects, effect.command_id, effect)
     if effect.write is not None:
         _write(license_id, effect.write, tables)
     if effect.revision is not None:
@@ -148,9 +175,39 @@ def _apply(effect: CommandEffect, tables: Tables) -> None:
         fingerprint, revision = effect.operation
         _insert(tables.operations, (license_id, fingerprint), revision)
     for event in effect.events:
-        _insert(tables.events, (license_id, event.sequence), event)
+        _insert(tables.events, (license_id, event.sequence or 0), event)
     if effect.audit is not None:
         _insert(tables.audit, (license_id, effect.audit.previous_sha256), effect.audit)
+
+
+def _apply_provider_parts(effect: CommandEffect, tables: Tables) -> None:
+    if effect.left_line and tables.lines.pop(effect.command_id, None) is None:
+        raise ConflictError("a command left the line meanwhile")
+    if effect.waiting is not None:
+        _insert(tables.lines, effect.command_id, effect)
+    for order in effect.orders:
+        _insert(tables.orders, order.order_id, order)
+    if effect.settled_order is not None:
+        tables.settled_orders.add(effect.settled_order)
+    if effect.canceled_order is not None:
+        tables.canceled_orders.add(effect.canceled_order)
+    tables.attention.extend(effect.attention)
+    if effect.open is not None:
+        _open(effect.license_id, effect.open, tables)
+
+
+def _open(license_id: LicenseId, write: OpenWrite, tables: Tables) -> None:
+    kept = tables.open.get(license_id)
+    if write.version_before != (0 if kept is None else kept.version):
+        raise ConflictError("an open operation moved on since it was read")
+    tables.open.pop(license_id, None)
+    if write.operation is not None:
+        tables.open[license_id] = StoredOpen(
+            operation=write.operation,
+            addresses=write.addresses,
+            in_line=write.in_line,
+            version=write.version_before + 1,
+        )
 
 
 def _write(license_id: LicenseId, write: LicenseWrite, tables: Tables) -> None:

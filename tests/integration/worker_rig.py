@@ -42,7 +42,8 @@ from shared.telemetry.health import Readiness
 from shared.telemetry.logging import configure_logging
 from shared.telemetry.metrics import WorkerMetrics
 from tests.builders import a_purchase
-from workers.license.handler import Handled, ReceivedCommand
+from workers.license.case_file import ReceivedCommand
+from workers.license.sheet import Handled
 from workers.license.subscriber import Surroundings, license_commands
 from workers.runtime.consumption import Consumption
 from workers.runtime.process import run_process

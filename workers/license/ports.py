@@ -9,7 +9,7 @@ from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
 from shared.domain.body import Claims
 from shared.domain.case import PastRevision, Rules
 from shared.domain.decision import Alert
-from shared.domain.effects import CommandEffect, Loaded
+from shared.domain.effects import CommandEffect, Loaded, WaitingCommand
 
 
 class LicenseStore(Protocol):
@@ -26,6 +26,10 @@ class LicenseStore(Protocol):
 
     async def load_history(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[PastRevision, ...]]:
         """Return all revisions of the licenses, rising."""
+        ...
+
+    async def load_line(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[WaitingCommand, ...]]:
+        """Return the commands that stand in line behind the open operations of the licenses, in order."""
         ...
 
     async def store(self, effects: Sequence[CommandEffect]) -> None:
@@ -50,6 +54,14 @@ class RulesSource(Protocol):
 
     def current(self) -> Rules:
         """Return the newest known catalog and the policy; never waits."""
+        ...
+
+
+class CommitListener(Protocol):
+    """Hears of what was committed, to publish its outbox rows at once; never raises, never waits."""
+
+    def committed(self, effects: Sequence[CommandEffect]) -> None:
+        """Take the effects of one committed batch."""
         ...
 
 

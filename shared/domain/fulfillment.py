@@ -1,0 +1,156 @@
+"""Provider products: an operation begins with orders, goes on with their outcomes, and ends like a local one.
+
+docs/protocols/isplicense.md 9, docs/protocols/isv-endpoint.md 9. Nothing here is sent; the provider role carries
+orders out and hands each outcome back as `RecordProviderOutcome`.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from shared.contracts.commands import PurchaseLicense, RecordProviderOutcome, RenewLicense, UpgradeLicense
+from shared.contracts.outcomes import RejectionCode
+from shared.domain.case import Case, Rules
+from shared.domain.decision import Decision, Noted, Rejected
+from shared.domain.events import ServiceChanged
+from shared.domain.license import License, LicenseStatus
+from shared.domain.open_operation import Attention, AttentionKind, OpenOperation, confirmed
+from shared.domain.provider_operation import Elid
+from shared.domain.provider_outcome import Refusal
+from shared.domain.provisioning import Step, StepKind, UpstreamService, plan_end
+from shared.domain.purchase import issue
+from shared.domain.renew import prolong
+from shared.domain.upgrade import switch
+
+REFUSED_VALUES = frozenset({Refusal.INVALID_VALUE, Refusal.DUPLICATE})
+OUR_TROUBLE = frozenset(
+    {
+        Refusal.PAYMENT_REQUIRED,
+        Refusal.AUTH_FAILED,
+        Refusal.ACCESS_DENIED,
+        Refusal.TWO_FACTOR_REQUIRED,
+        Refusal.CAPTCHA,
+        Refusal.HELD_OFF,
+        Refusal.CANCELED,
+    }
+)
+
+
+def record_outcome(case: Case, command: RecordProviderOutcome, rules: Rules, *, now: datetime) -> Decision:
+    """Return what the outcome of a provider order leads to."""
+    open_operation = case.open
+    if open_operation is None or open_operation.order_id != command.order_id:
+        return _released(case, command)
+    if command.confirmed:
+        return _go_on(case, open_operation, command, rules, now)
+    if open_operation.step.kind is StepKind.NODES and open_operation.service is not None and _ordered(open_operation):
+        # The service is there and paid: the license is issued, and people see to the nodes.
+        text = f"order {command.order_id}: {open_operation.data.nodes} nodes were refused ({command.refusal})"
+        ended = _end(case, open_operation, open_operation.service, rules, now)
+        return _settled(replace(ended, attention=(Attention(AttentionKind.NODES_REFUSED, text),)), command)
+    return _give_up(case, open_operation, command, now)
+
+
+def _go_on(
+    case: Case, open_operation: OpenOperation, command: RecordProviderOutcome, rules: Rules, now: datetime
+) -> Decision:
+    assert command.service_id is not None or open_operation.service is not None  # noqa: S101 - confirmed names it
+    held = open_operation.service
+    read = UpstreamService(
+        elid=Elid(command.service_id) if command.service_id is not None else held.elid,  # type: ignore[union-attr]  # the line above
+        sku=open_operation.step.product.sku,
+        data=open_operation.data,
+        expires_on=command.service_expires_on,
+        key=command.service_key,
+    )
+    service = confirmed(open_operation, read)
+    following = open_operation.position + 1
+    if following < len(open_operation.steps):
+        moved = replace(open_operation, position=following, service=service, order_id=None)
+        return _settled(Decision(answer=Noted(), open=moved, order=moved.step), command)
+    return _settled(_end(case, open_operation, service, rules, now), command)
+
+
+def _end(case: Case, open_operation: OpenOperation, service: UpstreamService, rules: Rules, now: datetime) -> Decision:
+    """Return the decision of the command that began the operation, now that everything upstream is done."""
+    command = open_operation.command
+    releases: tuple[Step, ...] = ()
+    match command:
+        case PurchaseLicense():
+            done = issue(command, now=now, service=service)
+        case RenewLicense():
+            assert case.license is not None  # noqa: S101 - nothing ends a license while an operation is open
+            done = prolong(case.license, command, now=now, service=service)
+        case UpgradeLicense():
+            assert case.license is not None  # noqa: S101 - as above
+            done = switch(case.license, command, now=now, service=service)
+            releases = _superseded(case.license, service, rules)
+        case _:
+            assert_never(command)
+    return replace(done, answer=Noted(), settled_answer=done.answer, releases=releases)
+
+
+def _superseded(license: License, service: UpstreamService, rules: Rules) -> tuple[Step, ...]:
+    old = license.service
+    if old is None or old.elid == service.elid:
+        return ()
+    product = rules.catalog.products.get(old.sku)
+    return () if product is None else (plan_end(product, old),)
+
+
+def _ordered(open_operation: OpenOperation) -> bool:
+    return open_operation.steps[0].kind is StepKind.ORDER
+
+
+def _give_up(case: Case, open_operation: OpenOperation, command: RecordProviderOutcome, now: datetime) -> Decision:
+    """End without the effect; what earlier steps changed upstream stays recorded, so that nothing is paid twice."""
+    changed = (
+        (ServiceChanged(at=now, service=open_operation.service),)
+        if case.license is not None and open_operation.service not in (None, case.license.service)
+        else ()
+    )
+    decision = Decision(answer=Noted(), events=changed, settled_answer=refusal_answer(command))
+    return _settled(decision, command)
+
+
+def _released(case: Case, command: RecordProviderOutcome) -> Decision:
+    """Take in the outcome of an order that nobody waits for: a service that was to be released."""
+    decision = Decision(answer=Noted(), open=case.open)
+    license = case.license
+    if not command.confirmed:
+        text = f"order {command.order_id}: service {command.service_id} is not released ({command.refusal})"
+        return _settled(replace(decision, attention=(Attention(AttentionKind.CLOSE_REFUSED, text),)), command)
+    if _holds(license, command) and license is not None and license.status is LicenseStatus.TERMINATED:
+        at = license.terminated_at
+        assert at is not None  # noqa: S101 - a terminated license has its moment
+        decision = replace(decision, events=(ServiceChanged(at=at, service=None),))
+    return _settled(decision, command)
+
+
+def _holds(license: License | None, command: RecordProviderOutcome) -> bool:
+    return license is not None and license.service is not None and license.service.elid == command.service_id
+
+
+def _settled(decision: Decision, command: RecordProviderOutcome) -> Decision:
+    return replace(decision, settled_order=command.order_id)
+
+
+def refusal_answer(command: RecordProviderOutcome) -> Rejected:
+    """Return what callers are told of a refusal (docs/protocols/isplicense.md 11)."""
+    number = {"number": command.number}
+    if command.refusal in REFUSED_VALUES:
+        return Rejected(RejectionCode.PROVIDER_VALUE_REFUSED, number)
+    if command.refusal in OUR_TROUBLE:
+        return Rejected(RejectionCode.PROVIDER_UNAVAILABLE, number)
+    return Rejected(RejectionCode.PROVIDER_REFUSED, number)
+
+
+def close_upstream(case: Case, rules: Rules, *, now: datetime) -> Decision:
+    """Return the decision that releases the service of a terminated license whose wind-down is over."""
+    license = case.license
+    if license is None or license.service is None or license.terminated_at is None:
+        return Decision(answer=Noted(), open=case.open)
+    product = rules.catalog.products.get(license.service.sku)
+    if product is None or now < license.terminated_at + timedelta(days=product.wind_down_days):
+        return Decision(answer=Noted(), open=case.open)
+    return Decision(answer=Noted(), open=case.open, releases=(plan_end(product, license.service),))

@@ -1,0 +1,148 @@
+"""What is told of a decision: one word for logs, the story for the audit, the public events. Nothing secret."""
+
+from datetime import datetime
+from typing import assert_never
+from uuid import UUID
+
+from shared.contracts.codec import encode_attention, encode_event, encode_provider_request
+from shared.contracts.commands import LicenseCommand
+from shared.contracts.envelope import Envelope, new_id
+from shared.contracts.events import AttentionData, AttentionEvent, EventType
+from shared.contracts.identifiers import license_id
+from shared.contracts.topics import LICENSE_EVENTS, PROVIDER_REQUESTS
+from shared.domain.case import RevisionCause
+from shared.domain.decision import CurrentBody, Decision, Noted, Pending, Rejected, Termination, Waiting
+from shared.domain.effects import CommandEffect, NewRevision, OutboxEvent
+from shared.domain.events import LicenseEvent, LicenseIssued, LicenseRenewed, LicenseUpgraded
+from shared.domain.license import License
+from shared.domain.open_operation import Attention
+from shared.domain.outgoing import OutgoingRecord
+from shared.domain.publication import event_type, public_event
+from workers.license.desk import Desk
+
+ASKED_MEMBERS = (
+    "type",
+    "product",
+    "model",
+    "test",
+    "expires_on",
+    "start_on",
+    "subscription_on",
+    "purchase_on",
+    "terminated_on",
+    "previous_body",
+    "unknown_fields",
+    "order_id",
+    "confirmed",
+    "service_id",
+    "service_expires_on",
+    "refusal",
+)
+"""Members of commands that the audit tells; activation data and the registrant's name stay out."""
+
+
+def story_of(
+    envelope: Envelope, decision: Decision, license: License, revision: NewRevision | None, desk: Desk
+) -> dict[str, object]:
+    """Return what the audit tells of one command: who asked what and what became of it, and nothing secret."""
+    command = envelope.command
+    return {
+        "command_id": envelope.command_id,
+        "correlation_id": envelope.correlation_id,
+        "causation_id": envelope.causation_id,
+        "account": command.account,
+        "asked": _asked(command),
+        "handled_at": desk.system_now,
+        "business_time": desk.business_now,
+        "outcome": outcome_of(decision),
+        "status": license.shown_status,
+        "product": license.product,
+        "expires_on": license.expires_on,
+        "revision": license.revision,
+        "body_sha256": None if revision is None else revision.body_sha256.hex(),
+        "events": [kind for event in decision.events if (kind := event_type(event)) is not None],
+        "orders": [step.kind for step in (*([decision.order] if decision.order else []), *decision.releases)],
+        "alerts": [alert.text for alert in decision.alerts],
+    }
+
+
+def _asked(command: LicenseCommand) -> dict[str, object]:
+    """Return the members of a command that are no secret: names of the operation, product, dates and flags."""
+    told = {name: getattr(command, name, None) for name in ASKED_MEMBERS}
+    return {name: value for name, value in told.items() if value not in (None, ())}
+
+
+def outcome_of(decision: Decision) -> str:
+    """Return one word for logs, metrics and audit: what became of a command."""
+    answer = decision.answer
+    match answer:
+        case CurrentBody():
+            return "done" if decision.events else "repeated"
+        case Termination(outcome):
+            return outcome.value
+        case Rejected(code, _):
+            return code.value
+        case Pending() | Waiting() | Noted():
+            return type(answer).__name__.lower()
+        case _:
+            assert_never(answer)
+
+
+def cause_of(event: LicenseEvent) -> RevisionCause | None:
+    """Return what kind of revision an event issues, None when it issues none."""
+    match event:
+        case LicenseIssued():
+            return RevisionCause.ISSUED
+        case LicenseRenewed():
+            return RevisionCause.RENEWED
+        case LicenseUpgraded():
+            return RevisionCause.UPGRADED
+        case _:
+            return None
+
+
+def outbox_events(event: LicenseEvent, after: License) -> list[OutboxEvent]:
+    """Return the public event that tells of `event`, which left the license as `after`; none for an internal one."""
+    public = public_event(event, after, new_id())
+    if public is None:
+        return []
+    return [
+        OutboxEvent(event_id=public.event_id, type=public.type, sequence=public.sequence, value=encode_event(public))
+    ]
+
+
+def attention_event(
+    account: str, number: str, attention: Attention, order_id: UUID | None, business_now: datetime
+) -> OutboxEvent:
+    """Return the public event that tells of a finding about a license."""
+    event = AttentionEvent(
+        event_id=new_id(),
+        subject=license_id(account, number),
+        time=business_now,
+        data=AttentionData(license=number, account=account, kind=attention.kind, text=attention.text, order=order_id),
+    )
+    return OutboxEvent(event_id=event.event_id, type=EventType.ATTENTION, sequence=None, value=encode_attention(event))
+
+
+def outgoing_records(effect: CommandEffect) -> list[OutgoingRecord]:
+    """Return the outbox rows that the store writes for `effect`, bells first: somebody waits behind those."""
+    bells = [
+        OutgoingRecord(
+            topic=PROVIDER_REQUESTS,
+            license_id=effect.license_id,
+            event_id=order.order_id,
+            sequence=None,
+            value=encode_provider_request(order.order_id),
+        )
+        for order in effect.orders
+    ]
+    return bells + [
+        OutgoingRecord(
+            topic=LICENSE_EVENTS,
+            license_id=effect.license_id,
+            event_id=event.event_id,
+            sequence=event.sequence,
+            value=event.value,
+        )
+        for event in (*effect.events, *effect.attention)
+    ]
