@@ -16,6 +16,7 @@ from shared.domain.events import LicenseEvent, LicenseIssued, LicenseRenewed, Li
 from shared.domain.license import License
 from shared.domain.open_operation import Attention
 from shared.domain.publication import event_type, public_event
+from shared.domain.usage import UsageTold
 from workers.license.desk import Desk
 
 ASKED_MEMBERS = (
@@ -80,6 +81,8 @@ def outcome_of(decision: Decision) -> str:
             return outcome.value
         case Rejected(code, _):
             return code.value
+        case UsageTold():
+            return "usage_told"
         case Pending() | Waiting() | Noted():
             return type(answer).__name__.lower()
         case _:
