@@ -18,6 +18,8 @@ from shared.contracts.topics import (
     LICENSE_COMMANDS_PARTITIONS,
     LICENSE_REPLIES,
     LICENSE_REPLIES_PARTITIONS,
+    USAGE_REPORTED,
+    USAGE_REPORTED_PARTITIONS,
     dead_letter_topic,
 )
 from shared.database.catalogs import PostgresCatalogs
@@ -25,6 +27,7 @@ from shared.database.command_result_days import ensure_command_result_days
 from shared.database.license_store import PostgresLicenseStore
 from shared.database.pool import Pool, borrowed, open_pool
 from shared.database.signing_keys import PostgresSigningKeys
+from shared.database.usage_store import PostgresUsageStore
 from shared.domain.case import Policy
 from shared.errors import ConfigurationError, UnavailableError
 from shared.kafka import (
@@ -39,12 +42,14 @@ from shared.security.watched_keys import WatchedSigner, load_signer
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 from shared.telemetry.logging import configure_logging
-from shared.telemetry.metrics import WorkerMetrics
+from shared.telemetry.metrics import UsageMetrics, WorkerMetrics
 from workers.license.handler import LicenseHandler
 from workers.license.observer import MeasuringObserver
 from workers.license.rules_source import RefreshedRules, load_rules
 from workers.license.subscriber import Surroundings, license_commands
 from workers.runtime.process import run_process, settle_garbage_collector
+from workers.usage.handler import UsageHandler
+from workers.usage.subscriber import UsageSurroundings, usage_events
 
 STOP_PRODUCER_SECONDS = 0.4
 KEEP_DAYS_SECONDS = 3600.0
@@ -110,7 +115,51 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
         await _beside(consumption.run(stop), rules, signer, pool, clock)
 
 
-ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {"license": run_license_worker}
+async def run_usage_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Consume `usage.reported` until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        await _open_admin_port(stack, settings, readiness, registry)
+        pool = await stack.enter_async_context(open_pool(database_url))
+        rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock)
+        store = PostgresUsageStore(database_url)
+        stack.push_async_callback(store.close)
+        dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        topics = (USAGE_REPORTED, dead_letter_topic(USAGE_REPORTED))
+        await warm_up(dead_letters, {settings.topic_prefix + topic: USAGE_REPORTED_PARTITIONS for topic in topics})
+        handler = UsageHandler(
+            store=store,
+            rules=rules,
+            business_clock=business_clock(settings.clock_offset_file),
+            system_clock=clock,
+        )
+        consumption = usage_events(
+            handler,
+            UsageSurroundings(
+                bootstrap=bootstrap,
+                topic_prefix=settings.topic_prefix,
+                session_timeout_seconds=settings.kafka_session_timeout_seconds,
+                dead_letters=dead_letters,
+                ask_database=store.ping,
+                readiness=readiness,
+                metrics=metrics,
+                usage_metrics=UsageMetrics.bound_to(registry),
+                clock=clock,
+                chance=secrets.SystemRandom().random,
+                when_joined=settle_garbage_collector,
+            ),
+        )
+        await _with_keepers(consumption.run(stop), rules.watch())
+
+
+ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {
+    "license": run_license_worker,
+    "usage": run_usage_worker,
+}
 
 
 async def _open_admin_port(
@@ -161,10 +210,14 @@ async def _beside(
     work: Coroutine[None, None, None], rules: RefreshedRules, signer: WatchedSigner, pool: Pool, clock: SystemClock
 ) -> None:
     """Run `work`, and as long as it runs what keeps its surroundings fresh."""
+    await _with_keepers(work, rules.watch(), signer.watch(), _keep_days(pool, clock))
+
+
+async def _with_keepers(work: Coroutine[None, None, None], *keepers: Coroutine[None, None, None]) -> None:
     async with asyncio.TaskGroup() as group:
-        keepers = [group.create_task(keeper) for keeper in (rules.watch(), signer.watch(), _keep_days(pool, clock))]
+        kept = [group.create_task(keeper) for keeper in keepers]
         await work
-        for keeper in keepers:
+        for keeper in kept:
             keeper.cancel()
 
 

@@ -228,5 +228,13 @@ LICENSE_ALERTS = MetricDefinition(
     labels=("kind",),
 )
 
+USAGE_EVENTS = MetricDefinition(
+    name="keyway_usage_events_total",
+    kind=MetricKind.COUNTER,
+    unit="events",
+    meaning="Usage events read, by outcome (counted, adjusted, duplicate, set_aside)",
+    labels=("outcome",),
+)
+
 ALL_METRICS = tuple(value for value in tuple(globals().values()) if isinstance(value, MetricDefinition))
 """In the order written here: docs and tests walk over it."""

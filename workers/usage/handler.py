@@ -13,7 +13,7 @@ from shared.contracts.usage import ReportedUsage, UsageKey
 from shared.domain.usage import UsageRefused, judge
 from shared.domain.usage_batch import TakenUsage, UsageLoaded
 from shared.errors import ConflictError, InvalidRecordError, StoreRefusedError, UnavailableError
-from workers.usage.ports import CatalogSource, UsageStore
+from workers.usage.ports import RulesSource, UsageStore
 
 CONFLICT_ATTEMPTS_MAX = 5
 """Attempts on one set of events before it is halved, or given back to be tried later."""
@@ -44,7 +44,7 @@ class UsageHandler:
     """Handles batches one at a time; keeps nothing between them."""
 
     store: UsageStore
-    catalog: CatalogSource
+    rules: RulesSource
     business_clock: BusinessClock
     system_clock: SystemClock
 
@@ -97,9 +97,8 @@ class UsageHandler:
             if known == received.content_sha256:
                 return Verdict(is_duplicate=True)
             return Verdict(dead_letter=InvalidRecordError("id_reuse", "its source and id named another event before"))
-        counted = judge(
-            event, loaded.holders.get(event.license_id), self.catalog.current(), now=self.business_clock.now()
-        )
+        holder, catalog = loaded.holders.get(event.license_id), self.rules.current().catalog
+        counted = judge(event, holder, catalog, now=self.business_clock.now())
         if isinstance(counted, UsageRefused):
             return Verdict(dead_letter=InvalidRecordError(counted.fault.value, counted.text))
         taken[event.key] = TakenUsage(

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from shared.contracts.identifiers import LicenseId
 from shared.contracts.usage import UsageKey
-from shared.domain.catalog import Catalog
+from shared.domain.case import Rules
 from shared.domain.usage_batch import TakenUsage, UsageLoaded
 
 
@@ -26,9 +26,9 @@ class UsageStore(Protocol):
         ...
 
 
-class CatalogSource(Protocol):
-    """The catalog in force."""
+class RulesSource(Protocol):
+    """The rules in force."""
 
-    def current(self) -> Catalog:
-        """Return the newest known catalog; never waits."""
+    def current(self) -> Rules:
+        """Return the newest known catalog and the policy; never waits."""
         ...
