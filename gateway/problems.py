@@ -103,7 +103,7 @@ REJECTIONS: Final[Mapping[RejectionCode, Problem]] = {
     RejectionCode.EXPIRY_PAST: Problem(400, "the expiry date {expiry} is in the past"),
     RejectionCode.EXPIRY_EARLIER: Problem(400, "the expiry date {expiry} is earlier than the current {current}"),
     RejectionCode.UPGRADE_NOT_OFFERED: Problem(400, "upgrade from {from} to {to} is not offered"),
-    RejectionCode.PROVIDER_NOT_AVAILABLE: Problem(
+    RejectionCode.PROVIDER_UNAVAILABLE: Problem(
         503, "product {product} cannot be ordered at present", USAGE_RETRY_SECONDS
     ),
     RejectionCode.USAGE_NOT_REPORTED: Problem(400, "product {product} has no usage report"),

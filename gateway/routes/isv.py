@@ -19,6 +19,7 @@ from gateway.wire.isv import (
     license_body,
     read_request,
     termination_note,
+    usage_report,
 )
 from shared.clock import SystemClock
 from shared.contracts.commands import LicenseCommand
@@ -175,11 +176,13 @@ def _tell(reply: Reply, number: str, outcome: _Outcome) -> None:
             outcome.answer = termination_note(number, "already_terminated")
         case ReplyStatus.TOMBSTONE_RECORDED:
             outcome.answer = termination_note(number, "tombstone_recorded")
+        case ReplyStatus.USAGE_TOLD:
+            outcome.answer = usage_report(reply.body)
         case ReplyStatus.REJECTED:
             _tell_rejection(reply, outcome)
         case ReplyStatus.EXPIRED:
             outcome.refuse(Unanswered.NOT_FINISHED)
-        case ReplyStatus.UNREADABLE:
+        case ReplyStatus.UNREADABLE | ReplyStatus.PENDING | ReplyStatus.IN_LINE | ReplyStatus.NOTED:
             outcome.refuse(Refused.INTERNAL)
         case _:
             assert_never(reply.status)
