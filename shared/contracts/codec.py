@@ -282,6 +282,7 @@ def _name(members: Mapping[str, Any], name: str) -> str:
     value = members.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= NAME_LENGTH_MAX:
         raise ValueError(f"{name} is missing, no text, empty or longer than {NAME_LENGTH_MAX} characters")
+    value.encode()  # half of a surrogate pair is no text
     return value
 
 
