@@ -183,7 +183,7 @@ def _tell(reply: Reply, number: str, outcome: _Outcome) -> None:
         case ReplyStatus.EXPIRED:
             outcome.refuse(Unanswered.NOT_FINISHED)
         case ReplyStatus.UNREADABLE | ReplyStatus.PENDING | ReplyStatus.IN_LINE | ReplyStatus.NOTED:
-            outcome.refuse(Refused.INTERNAL)
+            outcome.refuse(Refused.INTERNAL)  # the last three are never sent
         case _:
             assert_never(reply.status)
 

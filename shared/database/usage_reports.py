@@ -9,7 +9,7 @@ from shared.contracts.identifiers import LicenseId
 from shared.database.pool import Connection, OwnConnection
 from shared.domain.catalog import CounterKind
 from shared.domain.effects import CommandEffect
-from shared.domain.usage import CounterTotal, UsageOnFile
+from shared.domain.usage import CounterTotal, UsageOnFile, dense
 
 READ_USAGE: Final[LiteralString] = """
 SELECT license_id, counter, kind, value, at, event_id, source, events, NULL::integer AS partition,
@@ -47,11 +47,6 @@ async def read_usage(connection: Connection, license_ids: Sequence[LicenseId]) -
         )
     watermark = dense(marks)
     return {license_id: UsageOnFile(totals=found, watermark=watermark) for license_id, found in totals.items()}
-
-
-def dense(marks: Mapping[int, int]) -> tuple[int, ...]:
-    """Return offsets by partition as a row from partition 0, with 0 where nothing was read."""
-    return tuple(marks.get(partition, 0) for partition in range(max(marks, default=-1) + 1))
 
 
 async def write_usage_reports(connection: OwnConnection, effects: Sequence[CommandEffect]) -> None:

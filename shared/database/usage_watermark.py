@@ -1,7 +1,7 @@
 """How far `usage.reported` is taken in, for those who wait for it."""
 
 from shared.database.pool import Pool, borrowed
-from shared.database.usage_reports import dense
+from shared.domain.usage import dense
 
 
 class PostgresUsageWatermark:

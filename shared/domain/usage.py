@@ -231,6 +231,11 @@ def is_caught_up(watermark: Sequence[int], ends: Sequence[int]) -> bool:
     return all((watermark[number] if number < len(watermark) else 0) >= end for number, end in enumerate(ends))
 
 
+def dense(marks: Mapping[int, int]) -> tuple[int, ...]:
+    """Return offsets by partition as a row from partition 0, with 0 where nothing was read."""
+    return tuple(marks.get(partition, 0) for partition in range(max(marks, default=-1) + 1))
+
+
 def rounded_up(value: Decimal) -> int:
     """Return the whole number that is told for `value`."""
     return int(value.to_integral_value(ROUND_CEILING))

@@ -1,5 +1,5 @@
 -- usage: raw events, counters, how far the topic is read, reports, settlement months
--- depends: 0004_provider
+-- depends: 0005_relay
 
 -- migrate: apply
 
