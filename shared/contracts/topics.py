@@ -4,6 +4,7 @@ LICENSE_COMMANDS = "license.commands"
 LICENSE_REPLIES = "license.replies"
 LICENSE_EVENTS = "license.events"
 PROVIDER_REQUESTS = "provider.requests"
+USAGE_REPORTED = "usage.reported"
 DEAD_SUFFIX = ".dead"
 
 LICENSE_COMMANDS_PARTITIONS = 24
@@ -15,7 +16,10 @@ LICENSE_EVENTS_PARTITIONS = 24
 """Fixed for ever, as for commands: readers count on the order within a license."""
 PROVIDER_REQUESTS_PARTITIONS = 24
 
+USAGE_REPORTED_PARTITIONS = 24
+
 LICENSE_WORKER_GROUP = "license-worker"
+USAGE_WORKER_GROUP = "usage-worker"
 PROVIDER_WORKER_GROUP = "provider-worker"
 
 HEADER_COMMAND_ID = "cid"

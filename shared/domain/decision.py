@@ -10,6 +10,7 @@ from shared.contracts.outcomes import RejectionCode, TerminationOutcome
 from shared.domain.events import LicenseEvent
 from shared.domain.open_operation import Attention, OpenOperation
 from shared.domain.provisioning import Step
+from shared.domain.usage import UsageTold
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ class Noted:
     """Answer to our own roles: taken in, nothing to say."""
 
 
-Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted
+Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted | UsageTold
 
 
 class AlertKind(StrEnum):

@@ -278,5 +278,13 @@ SCHEDULER_FAILED = MetricDefinition(
     meaning="Rounds of the scheduler that a machine spoiled; what was due stays due",
 )
 
+USAGE_EVENTS = MetricDefinition(
+    name="keyway_usage_events_total",
+    kind=MetricKind.COUNTER,
+    unit="events",
+    meaning="Usage events read, by outcome (counted, adjusted, duplicate, set_aside)",
+    labels=("outcome",),
+)
+
 ALL_METRICS = tuple(value for value in tuple(globals().values()) if isinstance(value, MetricDefinition))
 """In the order written here: docs and tests walk over it."""

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from shared.contracts.outcomes import RejectionCode
 from shared.contracts.replies import ReplyStatus
 from shared.domain.decision import AlertKind
+from shared.domain.usage import UsageFault
 from shared.telemetry import metric_names as names
 from shared.telemetry.metric_names import MetricDefinition, MetricKind
 
@@ -38,9 +39,20 @@ class RetriedStep(StrEnum):
     DEAD_LETTER = "dead_letter"
 
 
+class UsageOutcome(StrEnum):
+    """What became of a usage event."""
+
+    COUNTED = "counted"
+    ADJUSTED = "adjusted"
+    """Counted into an open month, because its own was closed."""
+    DUPLICATE = "duplicate"
+    SET_ASIDE = "set_aside"
+
+
 DEAD_LETTER_REASONS = (
     *("not_json", "version", "unknown_type", "envelope", "payload", "header", "record_format"),
     *("id_reuse", "not_storable", "reader_fault", "handler_fault"),
+    *UsageFault,
 )
 OTHER_REASON = "other"
 
@@ -151,6 +163,19 @@ class WorkerMetrics:
     def dead_letter(self, reason: str) -> None:
         """Count a dead letter; reasons not declared are counted together as `other`."""
         self.dead_letters.get(reason, self.dead_letters[OTHER_REASON]).inc()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageMetrics:
+    """What a usage worker counts beside `WorkerMetrics`."""
+
+    events: Mapping[str, Counter]
+    """By `UsageOutcome`."""
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a usage worker with `registry`."""
+        return cls(events=counters_by(registry, names.USAGE_EVENTS, UsageOutcome))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

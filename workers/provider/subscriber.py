@@ -42,6 +42,7 @@ class ProviderSurroundings:
     metrics: WorkerMetrics
     clock: SystemClock
     chance: Callable[[], float]
+    when_joined: Callable[[], None]
 
 
 def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumption:
@@ -77,7 +78,9 @@ def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumpt
         metrics=around.metrics,
         clock=around.clock,
     )
-    return Consumption(subscription=subscription, lane=lane, offsets=offsets, watch=watch)
+    return Consumption(
+        subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=around.when_joined
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

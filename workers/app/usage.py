@@ -1,0 +1,71 @@
+"""The usage role: reported usage folded into durable counters."""
+
+import asyncio
+import secrets
+from contextlib import AsyncExitStack
+
+from prometheus_client import CollectorRegistry
+
+from shared.clock import MachineClock, business_clock
+from shared.contracts.topics import (
+    USAGE_REPORTED,
+    USAGE_REPORTED_PARTITIONS,
+    dead_letter_topic,
+)
+from shared.database.catalogs import PostgresCatalogs
+from shared.database.pool import open_pool
+from shared.database.usage_store import PostgresUsageStore
+from shared.kafka import (
+    dead_letter_producer,
+    require_c_extensions,
+    warm_up,
+)
+from shared.settings import Settings
+from shared.telemetry.health import Readiness
+from shared.telemetry.metrics import UsageMetrics, WorkerMetrics
+from workers.app.foundations import beside, open_admin_port, open_producer, policy
+from workers.license.rules_source import load_rules
+from workers.runtime.process import settle_garbage_collector
+from workers.usage.handler import UsageHandler
+from workers.usage.subscriber import UsageSurroundings, usage_events
+
+
+async def run_usage_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Consume `usage.reported` until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        await open_admin_port(stack, settings, readiness, registry)
+        pool = await stack.enter_async_context(open_pool(database_url))
+        rules = await load_rules(PostgresCatalogs(pool), policy(settings), clock)
+        store = PostgresUsageStore(database_url)
+        stack.push_async_callback(store.close)
+        dead_letters = await open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        topics = (USAGE_REPORTED, dead_letter_topic(USAGE_REPORTED))
+        await warm_up(dead_letters, {settings.topic_prefix + topic: USAGE_REPORTED_PARTITIONS for topic in topics})
+        handler = UsageHandler(
+            store=store,
+            rules=rules,
+            business_clock=business_clock(settings.clock_offset_file),
+            system_clock=clock,
+        )
+        consumption = usage_events(
+            handler,
+            UsageSurroundings(
+                bootstrap=bootstrap,
+                topic_prefix=settings.topic_prefix,
+                session_timeout_seconds=settings.kafka_session_timeout_seconds,
+                dead_letters=dead_letters,
+                ask_database=store.ping,
+                readiness=readiness,
+                metrics=metrics,
+                usage_metrics=UsageMetrics.bound_to(registry),
+                clock=clock,
+                chance=secrets.SystemRandom().random,
+                when_joined=settle_garbage_collector,
+            ),
+        )
+        await beside(consumption.run(stop), rules.watch())
