@@ -1,9 +1,10 @@
 """The command envelope, version 1, and the ids in it.
 
 Members: `version`, `command_id`, `correlation_id`, `causation_id`, `license_id`, `account`, `type`, `payload`,
-`deadline_at`, `occurred_at`. Unknown extra members are ignored; a higher version is a dead letter (roll workers out
-first). The command id is new per HTTP request and recognizes a redelivered record; its UUIDv7 time also names the day
-under which the result is kept, so that the day never depends on a clock at the reader.
+`deadline_at`, `occurred_at`, and `request` only where a public request led to the command. Unknown extra members are
+ignored; a higher version is a dead letter (roll workers out first). The command id is new per HTTP request and
+recognizes a redelivered record; its UUIDv7 time also names the day under which the result is kept, so that the day
+never depends on a clock at the reader.
 """
 
 import secrets
@@ -15,6 +16,7 @@ import uuid_utils.compat
 
 from shared.contracts.commands import LicenseCommand
 from shared.contracts.identifiers import CommandId, LicenseId, license_id
+from shared.contracts.requests import RequestReference
 
 ENVELOPE_VERSION = 1
 
@@ -33,6 +35,8 @@ class Envelope:
     """Aware UTC; a command not begun by then is dropped (TERMINATE excepted). None: it always runs."""
     occurred_at: datetime
     """Aware UTC, system clock: when the command was made."""
+    request: RequestReference | None = None
+    """The public request behind it: its outcome is told as an event."""
 
     @property
     def license_id(self) -> LicenseId:

@@ -18,7 +18,7 @@ from shared.contracts.outcomes import TerminationOutcome
 from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
 from shared.domain.case import Case, PastRevision
 from shared.domain.decide import decide
-from shared.domain.decision import Answer, CurrentBody, Decision, Noted, Pending, Rejected, Termination, Waiting
+from shared.domain.decision import Answer, CurrentBody, Decision, Done, Noted, Pending, Rejected, Termination, Waiting
 from shared.domain.effects import (
     NO_AUDIT,
     AuditEntry,
@@ -40,7 +40,7 @@ from shared.domain.provider_operation import Elid
 from shared.domain.provisioning import Step, operation_of
 from workers.license.activation_data import server_data_of
 from workers.license.desk import Desk, body_of
-from workers.license.telling import attention_event, cause_of, outbox_events, story_of
+from workers.license.telling import attention_event, cause_of, intake_outcome, outbox_events, story_of
 
 REPLY_ADDRESSES_MAX = 8
 """So many askers of one operation under way are answered; the ninth replaces the first (isv-endpoint 9)."""
@@ -146,7 +146,7 @@ class CaseFile:
             revision=revision,
             operation=operation,
             forget_operations_after=decision.forget_operations_after,
-            events=tuple(outbox),
+            events=(*outbox, *intake_outcome(envelope, decision, desk.business_now)),
             audit=self._audit(envelope, decision, revision, desk),
             orders=self._orders(envelope, decision),
             waiting=self._line_up(received, decision),
@@ -307,7 +307,7 @@ class CaseFile:
                 return StoredReply(status=ReplyStatus.PENDING)
             case Waiting():
                 return StoredReply(status=ReplyStatus.IN_LINE)
-            case Noted():
+            case Noted() | Done():
                 return StoredReply(status=ReplyStatus.NOTED)
             case _:
                 assert_never(answer)
