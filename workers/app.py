@@ -16,12 +16,15 @@ from shared.clock import MachineClock, SystemClock, business_clock
 from shared.contracts.topics import (
     LICENSE_COMMANDS,
     LICENSE_COMMANDS_PARTITIONS,
+    LICENSE_INTAKE,
+    LICENSE_INTAKE_PARTITIONS,
     LICENSE_REPLIES,
     LICENSE_REPLIES_PARTITIONS,
     dead_letter_topic,
 )
 from shared.database.catalogs import PostgresCatalogs
 from shared.database.command_result_days import ensure_command_result_days
+from shared.database.intake_requests import PostgresIntakeRequests
 from shared.database.license_store import PostgresLicenseStore
 from shared.database.pool import Pool, borrowed, open_pool
 from shared.database.signing_keys import PostgresSigningKeys
@@ -29,6 +32,7 @@ from shared.domain.case import Policy
 from shared.errors import ConfigurationError, UnavailableError
 from shared.kafka import (
     RecordProducer,
+    command_producer,
     dead_letter_producer,
     reply_producer,
     require_c_extensions,
@@ -39,12 +43,16 @@ from shared.security.watched_keys import WatchedSigner, load_signer
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 from shared.telemetry.logging import configure_logging
-from shared.telemetry.metrics import WorkerMetrics
+from shared.telemetry.metrics import IntakeMetrics, WorkerMetrics
+from workers.intake.batch import IntakeBatchWorker
+from workers.intake.subscriber import license_intake
 from workers.license.handler import LicenseHandler
 from workers.license.observer import MeasuringObserver
 from workers.license.rules_source import RefreshedRules, load_rules
 from workers.license.subscriber import Surroundings, license_commands
+from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.process import run_process
+from workers.runtime.topic_consumption import Ground
 
 KEEP_DAYS_SECONDS = 3600.0
 KEEP_DAYS_AGAIN_SECONDS = 10.0
@@ -108,7 +116,51 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
         await _beside(consumption.run(stop), rules, signer, pool, clock)
 
 
-ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {"license": run_license_worker}
+async def run_intake_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Consume `license.intake` until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    prefix = settings.topic_prefix
+    async with AsyncExitStack() as stack:
+        await _open_admin_port(stack, settings, readiness, registry)
+        requests = PostgresIntakeRequests(database_url)
+        stack.push_async_callback(requests.close)
+        await requests.ping()
+        commands = await _open_producer(stack, command_producer(bootstrap), bootstrap)
+        dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        await warm_up(commands, {prefix + LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS})
+        await warm_up(dead_letters, {prefix + dead_letter_topic(LICENSE_INTAKE): LICENSE_INTAKE_PARTITIONS})
+        worker = IntakeBatchWorker(
+            requests=requests,
+            commands=commands,
+            dead_letters=DeadLetters(producer=dead_letters, metrics=metrics),
+            topic_prefix=prefix,
+            business_clock=business_clock(settings.clock_offset_file),
+            clock=clock,
+            chance=secrets.SystemRandom().random,
+            worker_metrics=metrics,
+            metrics=IntakeMetrics.bound_to(registry),
+        )
+        ground = Ground(
+            bootstrap=bootstrap,
+            topic_prefix=prefix,
+            session_timeout_seconds=settings.kafka_session_timeout_seconds,
+            producers=(commands, dead_letters),
+            ask_database=requests.ping,
+            readiness=readiness,
+            metrics=metrics,
+            clock=clock,
+        )
+        await license_intake(worker, ground).run(stop)
+
+
+ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {
+    "license": run_license_worker,
+    "intake": run_intake_worker,
+}
 
 
 async def _open_admin_port(

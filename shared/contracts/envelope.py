@@ -10,7 +10,8 @@ never depends on a clock at the reader.
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from uuid import UUID
+from hashlib import sha256
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 import uuid_utils.compat
 
@@ -47,6 +48,26 @@ class Envelope:
 def new_id() -> UUID:
     """Return a fresh UUIDv7: time-ordered, unique across processes."""
     return uuid_utils.compat.uuid7()
+
+
+def command_id_of_request(source: str, request_id: str, first_seen_at: datetime) -> CommandId:
+    """Return the id of the command that a public request became: the same UUIDv7 whenever it is asked for.
+
+    Its day is that of `first_seen_at`, which is remembered with the request; no clock is read.
+    """
+    digest = int.from_bytes(sha256(_named(source, request_id).encode()).digest()[:10], "big")
+    chance = digest & ~(0xF << 76) & ~(0b11 << 62)
+    at_ms = int(first_seen_at.timestamp() * 1000)
+    return CommandId(UUID(int=(at_ms << 80) | (7 << 76) | (0b10 << 62) | chance))
+
+
+def cause_of_request(source: str, request_id: str) -> UUID:
+    """Return the causation id of the command that a public request became: a UUID of its `source` and `id`."""
+    return uuid5(NAMESPACE_URL, _named(source, request_id))
+
+
+def _named(source: str, request_id: str) -> str:
+    return f"{len(source)}:{source}{request_id}"
 
 
 def day_of(command_id: UUID) -> date:

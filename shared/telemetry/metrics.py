@@ -36,6 +36,7 @@ class RetriedStep(StrEnum):
     HANDLE = "handle"
     REPLY = "reply"
     DEAD_LETTER = "dead_letter"
+    COMMAND = "command"
 
 
 DEAD_LETTER_REASONS = (
@@ -148,6 +149,19 @@ class WorkerMetrics:
     def dead_letter(self, reason: str) -> None:
         """Count a dead letter; reasons not declared are counted together as `other`."""
         self.dead_letters.get(reason, self.dead_letters[OTHER_REASON]).inc()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeMetrics:
+    """What an intake worker counts beside `WorkerMetrics`."""
+
+    requests: Mapping[str, Counter]
+    """`handed_over` as a command, `repeated` by its sender."""
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of an intake worker with `registry`."""
+        return cls(requests=counters_by(registry, names.INTAKE_REQUESTS, ("handed_over", "repeated")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,8 @@ from shared.contracts.topics import (
     LICENSE_COMMANDS,
     LICENSE_COMMANDS_PARTITIONS,
     LICENSE_EVENTS,
+    LICENSE_INTAKE,
+    LICENSE_INTAKE_PARTITIONS,
     LICENSE_EVENTS_PARTITIONS,
     LICENSE_REPLIES,
     LICENSE_REPLIES_PARTITIONS,
@@ -21,6 +23,7 @@ from shared.errors import ConfigurationError
 from shared.kafka import DEAD_LETTER_LIMIT_BYTES, RECORD_LIMIT_BYTES
 
 DEAD = dead_letter_topic(LICENSE_COMMANDS)
+INTAKE_DEAD = dead_letter_topic(LICENSE_INTAKE)
 BELLS_DEAD = dead_letter_topic(PROVIDER_REQUESTS)
 DAY_MS = 86_400_000
 
@@ -33,6 +36,8 @@ def test_exactly_the_topics_in_use_are_declared() -> None:
         DEAD,
         PROVIDER_REQUESTS,
         BELLS_DEAD,
+        LICENSE_INTAKE,
+        INTAKE_DEAD,
     }
 
 
@@ -44,6 +49,7 @@ def test_partition_counts_are_those_of_the_code() -> None:
     assert topics[LICENSE_EVENTS].partitions == LICENSE_EVENTS_PARTITIONS == 24
     assert topics[PROVIDER_REQUESTS].partitions == topics[BELLS_DEAD].partitions == PROVIDER_REQUESTS_PARTITIONS
     assert topics[DEAD].partitions == LICENSE_COMMANDS_PARTITIONS, "a dead letter keeps its partition number"
+    assert topics[LICENSE_INTAKE].partitions == topics[INTAKE_DEAD].partitions == LICENSE_INTAKE_PARTITIONS
 
 
 def test_every_record_fits_its_topic_and_its_dead_letter() -> None:
@@ -71,6 +77,10 @@ def test_no_acknowledged_record_hangs_on_one_broker_in_production() -> None:
         DEAD: 2,
         LICENSE_EVENTS: 2,
         LICENSE_REPLIES: 1,
+        PROVIDER_REQUESTS: 2,
+        BELLS_DEAD: 2,
+        LICENSE_INTAKE: 2,
+        INTAKE_DEAD: 2,
     }
     assert all(topic.settings["unclean.leader.election.enable"] is False for topic in declared.topics.values())
 
