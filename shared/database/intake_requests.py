@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Final, LiteralString
+from uuid import UUID
 
 from shared.contracts.identifiers import CommandId
 from shared.contracts.topics import LICENSE_EVENTS
@@ -20,14 +21,14 @@ WITH asked AS MATERIALIZED (
 ), remembered AS (
     INSERT INTO intake_request
         (source, request_id, type, license_id, content_sha256, command_id, first_seen_at, handed_over_at)
-    SELECT source, request_id, type, license_id, content_sha256, command_id, $10,
-        CASE WHEN event_id IS NOT NULL THEN $10 END
+    SELECT source, request_id, type, license_id, content_sha256, command_id, $10::timestamptz,
+        CASE WHEN event_id IS NOT NULL THEN $10::timestamptz END
     FROM asked
     ON CONFLICT DO NOTHING
     RETURNING source, request_id
 )
 INSERT INTO outbox (event_id, topic, key, license_id, command_id, type, value, created_at)
-SELECT a.event_id, $11::text, a.license_id, a.license_id, a.command_id, a.event_type, a.event, $10
+SELECT a.event_id, $11::text, a.license_id, a.license_id, a.command_id, a.event_type, a.event, $10::timestamptz
 FROM asked AS a JOIN remembered AS r ON r.source = a.source AND r.request_id = a.request_id
 WHERE a.event_id IS NOT NULL
 """
@@ -40,7 +41,7 @@ JOIN intake_request AS r ON r.source = k.source AND r.request_id = k.request_id
 """
 
 HAND_OVER: Final[LiteralString] = """
-UPDATE intake_request AS r SET handed_over_at = $3
+UPDATE intake_request AS r SET handed_over_at = $3::timestamptz
 FROM unnest($1::text[], $2::text[]) AS k (source, request_id)
 WHERE r.source = k.source AND r.request_id = k.request_id AND r.handed_over_at IS NULL
 """
@@ -83,7 +84,7 @@ class PostgresIntakeRequests:
             rows = await connection.fetch(RECALL, sources, ids)
             return {
                 (row["source"], row["request_id"]): KnownRequest(
-                    command_id=CommandId(row["command_id"]),
+                    command_id=CommandId(UUID(int=row["command_id"].int)),
                     content_sha256=row["content_sha256"],
                     is_handed_over=row["is_handed_over"],
                 )
