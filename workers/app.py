@@ -20,13 +20,18 @@ from shared.contracts.topics import (
     LICENSE_INTAKE_PARTITIONS,
     LICENSE_REPLIES,
     LICENSE_REPLIES_PARTITIONS,
+    PROVIDER_REQUESTS,
+    PROVIDER_REQUESTS_PARTITIONS,
     dead_letter_topic,
 )
 from shared.database.catalogs import PostgresCatalogs
 from shared.database.command_result_days import ensure_command_result_days
 from shared.database.intake_requests import PostgresIntakeRequests
 from shared.database.license_store import PostgresLicenseStore
-from shared.database.pool import Pool, borrowed, open_pool
+from shared.database.outbox import PostgresOutbox, PostgresOutboxMarks
+from shared.database.pool import Pool, borrowed, open_pool, ping
+from shared.database.provider_orders import PostgresProviderOrders
+from shared.database.provider_pauses import PauseTimes
 from shared.database.signing_keys import PostgresSigningKeys
 from shared.domain.case import Policy
 from shared.errors import ConfigurationError, UnavailableError
@@ -34,27 +39,36 @@ from shared.kafka import (
     RecordProducer,
     command_producer,
     dead_letter_producer,
+    event_producer,
+    relay_producer,
     reply_producer,
     require_c_extensions,
     start_client,
     warm_up,
 )
-from shared.security.watched_keys import WatchedSigner, load_signer
+from shared.security.watched_keys import load_signer
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 from shared.telemetry.logging import configure_logging
-from shared.telemetry.metrics import IntakeMetrics, WorkerMetrics
-from workers.intake.batch import IntakeBatchWorker
-from workers.intake.subscriber import license_intake
+from shared.telemetry.metrics import RelayMetrics, WorkerMetrics
+from workers.intake.assembly import IntakeParts, license_intake
 from workers.license.handler import LicenseHandler
 from workers.license.observer import MeasuringObserver
-from workers.license.rules_source import RefreshedRules, load_rules
+from workers.license.publishing import FastPublisher
+from workers.license.rules_source import load_rules
 from workers.license.subscriber import Surroundings, license_commands
-from workers.runtime.dead_letters import DeadLetters
+from workers.outbox import OUTBOX_PARTITIONS, OutboxSender
+from workers.provider.announcing import KafkaAnnouncer
+from workers.provider.assembly import PROVIDER_ACCOUNT, claim_limits, order_runner, panel_client, settling_rules
+from workers.provider.crew import OrderCrew
+from workers.provider.subscriber import ProviderSurroundings, provider_requests
+from workers.relay.press import RenewedPress
+from workers.relay.relay import Relay
 from workers.runtime.process import run_process
-from workers.runtime.topic_consumption import Ground
 
 KEEP_DAYS_SECONDS = 3600.0
+STALE_SECONDS = 5.0
+PROVIDER_CONNECTIONS_MAX = 8
 KEEP_DAYS_AGAIN_SECONDS = 10.0
 
 log = structlog.get_logger()
@@ -83,12 +97,18 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         await _open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url))
-        rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock)
+        orders = PostgresProviderOrders(pool)
+
+        async def provider_accepts() -> bool:
+            return await orders.accepts(PROVIDER_ACCOUNT, unresolved_max=settings.provider_isplicense_unresolved_max)
+
+        rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock, provider_accepts)
         signer = await load_signer(settings.require_signing_keys_file(), PostgresSigningKeys(pool), clock)
         store = PostgresLicenseStore(database_url)
         stack.push_async_callback(store.close)
         replies = await _open_producer(stack, reply_producer(bootstrap), bootstrap)
         dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        publisher = await _open_publisher(stack, settings, metrics, clock)
         await warm_up(replies, _partition_counts(settings.topic_prefix))
         await warm_up(dead_letters, _partition_counts(settings.topic_prefix))
         handler = LicenseHandler(
@@ -96,6 +116,7 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
             signer=signer,
             rules=rules,
             observer=MeasuringObserver(metrics),
+            listener=publisher,
             business_clock=business_clock(settings.clock_offset_file),
             system_clock=clock,
             issuer=settings.license_issuer,
@@ -113,7 +134,85 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
             chance=secrets.SystemRandom().random,
         )
         consumption = license_commands(handler, surroundings)
-        await _beside(consumption.run(stop), rules, signer, pool, clock)
+        await _beside(consumption.run(stop), rules.watch(), signer.watch(), publisher.run(), _keep_days(pool, clock))
+
+
+async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Carry provider orders out, as `provider.requests` rings for them, until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    chance = secrets.SystemRandom().random
+    client = panel_client(settings, clock)
+    async with AsyncExitStack() as stack:
+        await _open_admin_port(stack, settings, readiness, registry)
+        pool = await stack.enter_async_context(open_pool(database_url, connections_max=PROVIDER_CONNECTIONS_MAX))
+        outcomes = await _open_producer(stack, command_producer(bootstrap), bootstrap)
+        dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        await warm_up(outcomes, {settings.topic_prefix + LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS})
+        await warm_up(
+            dead_letters,
+            {settings.topic_prefix + dead_letter_topic(PROVIDER_REQUESTS): PROVIDER_REQUESTS_PARTITIONS},
+        )
+        runner = order_runner(
+            PostgresProviderOrders(pool, _pause_times(settings)),
+            client,
+            KafkaAnnouncer(producer=outcomes, topic=settings.topic_prefix + LICENSE_COMMANDS),
+            limits=claim_limits(settings),
+            rules=settling_rules(settings),
+            clock=clock,
+            chance=chance,
+        )
+        crew = OrderCrew(runner.carry, clock, chance)
+        surroundings = ProviderSurroundings(
+            bootstrap=bootstrap,
+            topic_prefix=settings.topic_prefix,
+            session_timeout_seconds=settings.kafka_session_timeout_seconds,
+            outcomes=outcomes,
+            dead_letters=dead_letters,
+            ask_database=lambda: ping(pool),
+            readiness=readiness,
+            metrics=metrics,
+            clock=clock,
+            chance=chance,
+        )
+        await _beside(provider_requests(crew, surroundings).run(stop), crew.run())
+
+
+def _pause_times(settings: Settings) -> PauseTimes:
+    return PauseTimes(
+        breaker_seconds=settings.provider_isplicense_breaker_seconds,
+        back_off_seconds=settings.provider_isplicense_back_off_seconds,
+        losses_seconds=settings.provider_isplicense_losses_pause_seconds,
+    )
+
+
+async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
+    """Publish what is left in the outbox until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = RelayMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        await _open_admin_port(stack, settings, readiness, registry)
+        outbox = PostgresOutbox(database_url)
+        stack.push_async_callback(outbox.close)
+        press = RenewedPress(
+            new_producer=lambda: relay_producer(bootstrap), bootstrap=bootstrap, topic_prefix=settings.topic_prefix
+        )
+        stack.push_async_callback(press.close)
+        relay = Relay(
+            outbox=outbox,
+            press=press,
+            clock=clock,
+            chance=secrets.SystemRandom().random,
+            metrics=metrics,
+            probe=readiness.probe("relay", stale_after_seconds=STALE_SECONDS),
+        )
+        await relay.run(stop)
 
 
 async def run_intake_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -121,46 +220,50 @@ async def run_intake_worker(settings: Settings, stop: asyncio.Event) -> None:
     require_c_extensions()
     clock = MachineClock()
     registry = CollectorRegistry()
-    metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
-    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
-    prefix = settings.topic_prefix
+    readiness = Readiness(clock)
+    bootstrap, prefix = settings.require_kafka_bootstrap(), settings.topic_prefix
     async with AsyncExitStack() as stack:
         await _open_admin_port(stack, settings, readiness, registry)
-        requests = PostgresIntakeRequests(database_url)
+        requests = PostgresIntakeRequests(settings.require_database_url())
         stack.push_async_callback(requests.close)
         await requests.ping()
         commands = await _open_producer(stack, command_producer(bootstrap), bootstrap)
         dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
         await warm_up(commands, {prefix + LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS})
         await warm_up(dead_letters, {prefix + dead_letter_topic(LICENSE_INTAKE): LICENSE_INTAKE_PARTITIONS})
-        worker = IntakeBatchWorker(
+        parts = IntakeParts(
             requests=requests,
             commands=commands,
-            dead_letters=DeadLetters(producer=dead_letters, metrics=metrics),
-            topic_prefix=prefix,
+            dead_letters=dead_letters,
             business_clock=business_clock(settings.clock_offset_file),
             clock=clock,
-            chance=secrets.SystemRandom().random,
-            worker_metrics=metrics,
-            metrics=IntakeMetrics.bound_to(registry),
-        )
-        ground = Ground(
-            bootstrap=bootstrap,
-            topic_prefix=prefix,
-            session_timeout_seconds=settings.kafka_session_timeout_seconds,
-            producers=(commands, dead_letters),
-            ask_database=requests.ping,
             readiness=readiness,
-            metrics=metrics,
-            clock=clock,
+            registry=registry,
         )
-        await license_intake(worker, ground).run(stop)
+        await license_intake(parts, settings).run(stop)
 
 
 ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {
     "license": run_license_worker,
+    "provider": run_provider_worker,
+    "relay": run_relay,
     "intake": run_intake_worker,
 }
+
+
+async def _open_publisher(
+    stack: AsyncExitStack, settings: Settings, metrics: WorkerMetrics, clock: SystemClock
+) -> FastPublisher:
+    """Return what publishes outbox rows right after their commit; at the end it marks what it published."""
+    bootstrap = settings.require_kafka_bootstrap()
+    marks = PostgresOutboxMarks(settings.require_database_url())
+    stack.push_async_callback(marks.close)
+    events = await _open_producer(stack, event_producer(bootstrap), bootstrap)
+    await warm_up(events, {settings.topic_prefix + topic: count for topic, count in OUTBOX_PARTITIONS.items()})
+    press = OutboxSender(producer=events, topic_prefix=settings.topic_prefix)
+    publisher = FastPublisher(press=press, marks=marks, clock=clock, metrics=metrics)
+    stack.push_async_callback(publisher.mark)
+    return publisher
 
 
 async def _open_admin_port(
@@ -198,12 +301,10 @@ def _partition_counts(prefix: str) -> dict[str, int]:
     }
 
 
-async def _beside(
-    work: Coroutine[None, None, None], rules: RefreshedRules, signer: WatchedSigner, pool: Pool, clock: SystemClock
-) -> None:
+async def _beside(work: Coroutine[None, None, None], *keeping: Coroutine[None, None, None]) -> None:
     """Run `work`, and as long as it runs what keeps its surroundings fresh."""
     async with asyncio.TaskGroup() as group:
-        keepers = [group.create_task(keeper) for keeper in (rules.watch(), signer.watch(), _keep_days(pool, clock))]
+        keepers = [group.create_task(keeper) for keeper in keeping]
         await work
         for keeper in keepers:
             keeper.cancel()

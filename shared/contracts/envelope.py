@@ -50,15 +50,20 @@ def new_id() -> UUID:
     return uuid_utils.compat.uuid7()
 
 
+def derived_id(origin: UUID, step: str) -> UUID:
+    """Return the id of what follows from `origin` at `step`: the same UUIDv7 whenever it is asked for, of its day."""
+    digest = int.from_bytes(sha256(origin.bytes + step.encode()).digest()[:16], "big")
+    chance = digest & ((1 << 80) - 1) & ~(0xF << 76) & ~(0b11 << 62)
+    return UUID(int=(origin.int >> 80 << 80) | (7 << 76) | (0b10 << 62) | chance)
+
+
 def command_id_of_request(source: str, request_id: str, first_seen_at: datetime) -> CommandId:
     """Return the id of the command that a public request became: the same UUIDv7 whenever it is asked for.
 
     Its day is that of `first_seen_at`, which is remembered with the request; no clock is read.
     """
-    digest = int.from_bytes(sha256(_named(source, request_id).encode()).digest()[:10], "big")
-    chance = digest & ~(0xF << 76) & ~(0b11 << 62)
-    at_ms = int(first_seen_at.timestamp() * 1000)
-    return CommandId(UUID(int=(at_ms << 80) | (7 << 76) | (0b10 << 62) | chance))
+    moment = UUID(int=int(first_seen_at.timestamp() * 1000) << 80)
+    return CommandId(derived_id(moment, _named(source, request_id)))
 
 
 def cause_of_request(source: str, request_id: str) -> UUID:

@@ -21,6 +21,10 @@ class RequestLog(Protocol):
         """
         ...
 
+    async def ping(self) -> None:
+        """Ask for a sign of life."""
+        ...
+
     async def hand_over(self, keys: Collection[tuple[str, str]], at: datetime) -> None:
         """Note that the commands of these requests stand on the topic."""
         ...
