@@ -10,7 +10,7 @@ was handed over is never published again, however old it is: the topic may be re
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -59,6 +59,8 @@ class IntakeBatchWorker:
     chance: Callable[[], float]
     worker_metrics: WorkerMetrics
     metrics: IntakeMetrics
+    _underway: set[Key] = field(default_factory=set, init=False)
+    """Requests whose commands are sent and not noted yet; batches are settled in order, so a repeat may rely on it."""
 
     async def work(self, records: Sequence[ConsumedRecord], is_stale: Callable[[], bool]) -> "Handover | None":
         """Carry out a batch and begin to send commands and dead letters. Never raises."""
@@ -80,7 +82,11 @@ class IntakeBatchWorker:
             seconds=self.worker_metrics.phase_seconds[Phase.REPLY],
         )
         await shipment.begin()
-        return Handover(shipment=shipment, note=partial(self._note, keys, is_stale))
+        return Handover(
+            shipment=shipment,
+            note=partial(self._note, keys, is_stale),
+            over=partial(self._underway.difference_update, keys),
+        )
 
     async def _remember(self, requests: Sequence[PublicRequest], is_stale: Callable[[], bool]) -> Known | None:
         if not requests:
@@ -127,7 +133,7 @@ class IntakeBatchWorker:
     ) -> tuple[list[Parcel], Collection[Key]]:
         """Return what is to be sent, and the requests whose commands are among it."""
         parcels: list[Parcel] = []
-        handed_over: dict[Key, None] = {}
+        handed_over: list[Key] = []
         for record, reading in zip(records, readings, strict=True):
             found = reading if isinstance(reading, InvalidRecordError) else known[reading.key]
             if isinstance(reading, InvalidRecordError) or isinstance(found, InvalidRecordError):
@@ -136,13 +142,14 @@ class IntakeBatchWorker:
             elif found.content_sha256 != reading.content_sha256:
                 detail = "this source and id were used before for another request"
                 parcels.append(self.dead_letters.letter(record, InvalidRecordError("id_reuse", detail)))
-            elif found.is_handed_over or reading.key in handed_over:
+            elif found.is_handed_over or reading.key in self._underway:
                 self.metrics.requests["repeated"].inc()
             else:
-                handed_over[reading.key] = None
+                handed_over.append(reading.key)
+                self._underway.add(reading.key)
                 parcels.append(self._command(reading, found))
                 self.metrics.requests["handed_over"].inc()
-        return parcels, handed_over.keys()
+        return parcels, handed_over
 
     def _command(self, request: PublicRequest, known: KnownRequest) -> Parcel:
         envelope = Envelope(
@@ -162,7 +169,7 @@ class IntakeBatchWorker:
             partition=partition_of(key, LICENSE_COMMANDS_PARTITIONS),
             key=key,
             value=encode_envelope(envelope),
-            headers=((HEADER_COMMAND_ID, known.command_id.bytes),),
+            headers=[(HEADER_COMMAND_ID, known.command_id.bytes)],
         )
 
     async def _note(self, keys: Collection[Key], is_stale: Callable[[], bool]) -> bool:
@@ -199,10 +206,14 @@ class Handover:
 
     shipment: Shipment
     note: Callable[[], Awaitable[bool]]
+    over: Callable[[], None]
 
     async def settled(self) -> bool:
         """Wait for the acknowledgments and the note; False when the records were taken away meanwhile."""
-        return await self.shipment.settled() and await self.note()
+        try:
+            return await self.shipment.settled() and await self.note()
+        finally:
+            self.over()
 
 
 def read_record(record: ConsumedRecord) -> Reading:
