@@ -35,6 +35,9 @@ VERBS = (
     Verb("settings", "keyway.cli.settings:app", "Show every setting: value in force, bounds, meaning."),
     Verb("clock", "keyway.cli.clock:app", "Show or move the business clock of the local stack."),
     Verb("sandbox", "keyway.cli.sandbox:app", "Serve a stand-in ISPlicense panel, mischievous when told."),
+    Verb("replay", "keyway.cli.replay:app", "Publish license events again: of one license, a range of time, all."),
+    Verb("dead", "keyway.cli.dead:app", "Dead letters: list, show, retry, discard."),
+    Verb("contracts", "keyway.cli.contracts:app", "Published event schemas: check, write, release."),
     Verb("demo", "keyway.cli.demo:app", "Play a KA's month on a real stack and print every exchange."),
     Verb("bench", "keyway.cli.bench:app", "Measure the system beside two baselines, interleaved in one run."),
 )

@@ -21,15 +21,26 @@ from shared.contracts.commands import (
     LapseLicense,
     LicenseCommand,
     PurchaseLicense,
+    RecordActivation,
     RecordProviderOutcome,
     RenewLicense,
     ReportUsage,
+    ResumeLicense,
+    SuspendLicense,
     TerminateLicense,
     UpgradeLicense,
 )
 from shared.contracts.envelope import ENVELOPE_VERSION, Envelope
-from shared.contracts.events import EVENT_SOURCE, AttentionEvent, EventType, PublicEvent, UsageClosedEvent
+from shared.contracts.events import (
+    EVENT_SOURCE,
+    AttentionEvent,
+    EventType,
+    IntakeOutcomeEvent,
+    PublicEvent,
+    UsageClosedEvent,
+)
 from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, CommandId
+from shared.contracts.requests import IntakeType, RequestReference
 from shared.contracts.usage import ReportedUsage, UsageKey, UsageType
 from shared.errors import InvalidRecordError
 
@@ -48,12 +59,16 @@ _COMMANDS: Mapping[str, TypeAdapter[LicenseCommand]] = {
     "report_usage": TypeAdapter(ReportUsage),
     "record_provider_outcome": TypeAdapter(RecordProviderOutcome),
     "lapse_license": TypeAdapter(LapseLicense),
+    "suspend_license": TypeAdapter(SuspendLicense),
+    "resume_license": TypeAdapter(ResumeLicense),
+    "record_activation": TypeAdapter(RecordActivation),
     "close_upstream": TypeAdapter(CloseUpstream),
 }
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
     """Return the record value of `envelope`."""
+    request = {} if envelope.request is None else {"request": envelope.request}
     return orjson.dumps(
         {
             "version": ENVELOPE_VERSION,
@@ -66,6 +81,7 @@ def encode_envelope(envelope: Envelope) -> bytes:
             "payload": envelope.command,
             "deadline_at": envelope.deadline_at,
             "occurred_at": envelope.occurred_at,
+            **request,
         }
     )
 
@@ -113,6 +129,7 @@ def _envelope(members: Mapping[str, Any], command: LicenseCommand) -> Envelope:
             command=command,
             deadline_at=None if members.get("deadline_at") is None else _moment(members["deadline_at"]),
             occurred_at=_moment(members["occurred_at"]),
+            request=_request(members.get("request")),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidRecordError("envelope", f"{type(error).__name__}: {str(error)[:200]}") from None
@@ -123,6 +140,12 @@ def _envelope(members: Mapping[str, Any], command: LicenseCommand) -> Envelope:
     if members.get("license_id") != envelope.license_id or members.get("account") != command.account:
         raise InvalidRecordError("envelope", "license_id or account differs from the payload's")
     return envelope
+
+
+def _request(member: Mapping[str, Any] | None) -> RequestReference | None:
+    if member is None:
+        return None
+    return RequestReference(source=str(member["source"]), id=str(member["id"]), type=IntakeType(member["type"]))
 
 
 def _moment(text: str) -> datetime:
@@ -165,6 +188,23 @@ def encode_attention(event: AttentionEvent) -> bytes:
             "id": event.event_id,
             "source": EVENT_SOURCE,
             "type": EventType.ATTENTION,
+            "subject": event.subject,
+            "time": event.time,
+            "datacontenttype": "application/json",
+            "data": event.data,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+
+
+def encode_intake_outcome(event: IntakeOutcomeEvent) -> bytes:
+    """Return the answer to a public request as a CloudEvents 1.0 JSON document (structured mode)."""
+    return orjson.dumps(
+        {
+            "specversion": "1.0",
+            "id": event.event_id,
+            "source": EVENT_SOURCE,
+            "type": event.type,
             "subject": event.subject,
             "time": event.time,
             "datacontenttype": "application/json",

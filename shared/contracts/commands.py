@@ -11,7 +11,7 @@ Field meanings: docs/protocols/isv-endpoint.md 4. Dates are calendar days in UTC
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal
 from uuid import UUID
@@ -164,8 +164,39 @@ class CloseUpstream:
     number: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspendLicense:
+    """Switch the license off for now: asked by another system (`license.intake`)."""
+
+    type: Literal["suspend_license"] = "suspend_license"
+    account: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeLicense:
+    """Switch the license on again: asked by another system (`license.intake`)."""
+
+    type: Literal["resume_license"] = "resume_license"
+    account: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordActivation:
+    """The license was seen in use: told by another system (`license.intake`)."""
+
+    type: Literal["record_activation"] = "record_activation"
+    account: str
+    number: str
+    seen_at: datetime | None = None
+    """When, by the sender's clock; None when it did not say."""
+
+
 CallersCommand = PurchaseLicense | RenewLicense | UpgradeLicense | TerminateLicense | ReportUsage
 """What callers ask."""
-LicenseCommand = CallersCommand | RecordProviderOutcome | LapseLicense | CloseUpstream
+RequestedCommand = SuspendLicense | ResumeLicense | RecordActivation
+"""What only other systems ask; they may ask TERMINATE too."""
+LicenseCommand = CallersCommand | RequestedCommand | RecordProviderOutcome | LapseLicense | CloseUpstream
 Operation = PurchaseLicense | RenewLicense | UpgradeLicense
 """The commands that issue a body and leave a fingerprint."""

@@ -18,10 +18,15 @@ from shared.contracts.commands import (
     CloseUpstream,
     LapseLicense,
     LicenseCommand,
+    Operation,
     PurchaseLicense,
+    RecordActivation,
     RecordProviderOutcome,
     RenewLicense,
     ReportUsage,
+    RequestedCommand,
+    ResumeLicense,
+    SuspendLicense,
     TerminateLicense,
     UpgradeLicense,
 )
@@ -37,6 +42,7 @@ from shared.domain.open_operation import OpenOperation
 from shared.domain.purchase import purchase
 from shared.domain.renew import renew
 from shared.domain.report_usage import report_usage
+from shared.domain.suspension import record_activation, resume, suspend
 from shared.domain.term import is_due
 from shared.domain.terminate import terminate
 from shared.domain.upgrade import upgrade
@@ -70,6 +76,8 @@ def _decide(case: Case, command: LicenseCommand, rules: Rules, now: datetime) ->
             return close_upstream(case, rules, now=now)
         case PurchaseLicense() | RenewLicense() | UpgradeLicense() | TerminateLicense() | ReportUsage():
             return _answered_at_once(case, command) or _asked(case, command, rules, now)
+        case SuspendLicense() | ResumeLicense() | RecordActivation():
+            return _answered_at_once(case, command) or _requested(case.license, command, now)
         case _:
             assert_never(command)
 
@@ -90,9 +98,21 @@ def _asked(case: Case, command: CallersCommand, rules: Rules, now: datetime) -> 
             assert_never(command)
 
 
-def _answered_at_once(case: Case, command: CallersCommand) -> Decision | None:
+def _requested(license: License | None, command: RequestedCommand, now: datetime) -> Decision:
+    match command:
+        case SuspendLicense():
+            return suspend(license, command, now=now)
+        case ResumeLicense():
+            return resume(license, command, now=now)
+        case RecordActivation():
+            return record_activation(license, command)
+        case _:
+            assert_never(command)
+
+
+def _answered_at_once(case: Case, command: CallersCommand | RequestedCommand) -> Decision | None:
     """Answer a repeat with the current body, join the repeat of what is under way, put all others in line behind it."""
-    fingerprint = None if isinstance(command, TerminateLicense | ReportUsage) else fingerprint_of(command)
+    fingerprint = fingerprint_of(command) if isinstance(command, Operation) else None
     if fingerprint is not None and fingerprint in case.operations and not _is_terminated(case.license):
         return Decision(answer=CurrentBody(fingerprint), open=case.open)
     if case.open is None:
@@ -101,7 +121,10 @@ def _answered_at_once(case: Case, command: CallersCommand) -> Decision | None:
 
 
 def _place(
-    case: Case, open_operation: OpenOperation, command: CallersCommand, fingerprint: Fingerprint | None
+    case: Case,
+    open_operation: OpenOperation,
+    command: CallersCommand | RequestedCommand,
+    fingerprint: Fingerprint | None,
 ) -> Answer:
     if fingerprint == open_operation.fingerprint:
         return Pending()

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from shared.contracts.identifiers import Fingerprint
 from shared.contracts.outcomes import RejectionCode, TerminationOutcome
+from shared.contracts.requests import RequestOutcome
 from shared.domain.events import LicenseEvent
 from shared.domain.open_operation import Attention, OpenOperation
 from shared.domain.provisioning import Step
@@ -50,7 +51,14 @@ class Noted:
     """Answer to our own roles: taken in, nothing to say."""
 
 
-Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted | UsageTold
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Answer to a public request: what it did, or found done."""
+
+    outcome: RequestOutcome
+
+
+Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted | UsageTold | Done
 
 
 class AlertKind(StrEnum):

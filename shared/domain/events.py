@@ -89,6 +89,20 @@ class ServiceChanged:
     service: UpstreamService | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseSuspended:
+    """The license was switched off for now."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseResumed:
+    """The license was switched on again."""
+
+    at: datetime
+
+
 LicenseEvent = (
     LicenseIssued
     | LicenseRenewed
@@ -97,6 +111,8 @@ LicenseEvent = (
     | LicenseTerminated
     | TombstoneRecorded
     | ServiceChanged
+    | LicenseSuspended
+    | LicenseResumed
 )
 BODY_EVENTS = (LicenseIssued, LicenseRenewed, LicenseUpgraded)
 """Events that issue a new license body, and so a revision."""

@@ -19,6 +19,8 @@ from shared.domain.events import (
     LicenseIssued,
     LicenseLapsed,
     LicenseRenewed,
+    LicenseResumed,
+    LicenseSuspended,
     LicenseTerminated,
     LicenseUpgraded,
     ServiceChanged,
@@ -130,8 +132,8 @@ def evolve(license: License | None, event: LicenseEvent) -> License:
                 terminated_at=event.at,
                 sequence=license.sequence + 1,
             )
-        case ServiceChanged():
-            return replace(license, service=event.service)
+        case LicenseSuspended() | LicenseResumed() | ServiceChanged():
+            return _noted(license, event)
         case _:
             assert_never(event)
 
@@ -165,6 +167,13 @@ def _create(event: LicenseIssued | TombstoneRecorded) -> License:
         revision=1,
         sequence=1,
     )
+
+
+def _noted(license: License, event: LicenseSuspended | LicenseResumed | ServiceChanged) -> License:
+    """Return the license after something that moves no status and issues no body."""
+    if isinstance(event, ServiceChanged):
+        return replace(license, service=event.service)
+    return replace(license, suspended=isinstance(event, LicenseSuspended), sequence=license.sequence + 1)
 
 
 def _moved(current: LicenseStatus, target: LicenseStatus) -> LicenseStatus:

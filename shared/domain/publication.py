@@ -1,14 +1,16 @@
 """From what happened to what the world is told: internal events become public ones."""
 
-from typing import assert_never
+from collections.abc import Mapping
 from uuid import UUID
 
-from shared.contracts.events import EventType, LicenseEventData, PublicEvent
+from shared.contracts.events import EventType, LicenseEventData, PublicEvent, ShownStatus
 from shared.domain.events import (
     LicenseEvent,
     LicenseIssued,
     LicenseLapsed,
     LicenseRenewed,
+    LicenseResumed,
+    LicenseSuspended,
     LicenseTerminated,
     LicenseUpgraded,
     ServiceChanged,
@@ -32,7 +34,7 @@ def public_event(event: LicenseEvent, after: License, event_id: UUID) -> PublicE
             license=after.number,
             account=after.account,
             product=after.product,
-            status=after.shown_status,
+            status=ShownStatus(after.shown_status),
             expires_on=after.expires_on,
             revision=after.revision,
             test=after.test,
@@ -41,20 +43,19 @@ def public_event(event: LicenseEvent, after: License, event_id: UUID) -> PublicE
     )
 
 
+_PUBLIC_TYPES: Mapping[type[LicenseEvent], EventType | None] = {
+    LicenseIssued: EventType.ISSUED,
+    LicenseRenewed: EventType.RENEWED,
+    LicenseUpgraded: EventType.UPGRADED,
+    LicenseLapsed: EventType.LAPSED,
+    LicenseTerminated: EventType.TERMINATED,
+    TombstoneRecorded: EventType.TERMINATED,
+    LicenseSuspended: EventType.SUSPENDED,
+    LicenseResumed: EventType.RESUMED,
+    ServiceChanged: None,
+}
+
+
 def event_type(event: LicenseEvent) -> EventType | None:
     """Return the public type under which `event` is told, None for an internal one."""
-    match event:
-        case LicenseIssued():
-            return EventType.ISSUED
-        case LicenseRenewed():
-            return EventType.RENEWED
-        case LicenseUpgraded():
-            return EventType.UPGRADED
-        case LicenseLapsed():
-            return EventType.LAPSED
-        case LicenseTerminated() | TombstoneRecorded():
-            return EventType.TERMINATED
-        case ServiceChanged():
-            return None
-        case _:
-            assert_never(event)
+    return _PUBLIC_TYPES[type(event)]

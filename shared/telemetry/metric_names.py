@@ -286,5 +286,13 @@ USAGE_EVENTS = MetricDefinition(
     labels=("outcome",),
 )
 
+INTAKE_REQUESTS = MetricDefinition(
+    name="keyway_intake_requests_total",
+    kind=MetricKind.COUNTER,
+    unit="requests",
+    meaning="Readable public requests, by what became of them (handed over as a command, repeated by their sender)",
+    labels=("outcome",),
+)
+
 ALL_METRICS = tuple(value for value in tuple(globals().values()) if isinstance(value, MetricDefinition))
 """In the order written here: docs and tests walk over it."""

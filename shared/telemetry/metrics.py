@@ -37,6 +37,7 @@ class RetriedStep(StrEnum):
     HANDLE = "handle"
     REPLY = "reply"
     DEAD_LETTER = "dead_letter"
+    COMMAND = "command"
 
 
 class UsageOutcome(StrEnum):
@@ -176,6 +177,19 @@ class UsageMetrics:
     def bound_to(cls, registry: CollectorRegistry) -> Self:
         """Register the metrics of a usage worker with `registry`."""
         return cls(events=counters_by(registry, names.USAGE_EVENTS, UsageOutcome))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeMetrics:
+    """What an intake worker counts beside `WorkerMetrics`."""
+
+    requests: Mapping[str, Counter]
+    """`handed_over` as a command, `repeated` by its sender."""
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of an intake worker with `registry`."""
+        return cls(requests=counters_by(registry, names.INTAKE_REQUESTS, ("handed_over", "repeated")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

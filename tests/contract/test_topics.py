@@ -11,6 +11,8 @@ from shared.contracts.topics import (
     LICENSE_COMMANDS_PARTITIONS,
     LICENSE_EVENTS,
     LICENSE_EVENTS_PARTITIONS,
+    LICENSE_INTAKE,
+    LICENSE_INTAKE_PARTITIONS,
     LICENSE_REPLIES,
     LICENSE_REPLIES_PARTITIONS,
     PROVIDER_REQUESTS,
@@ -23,6 +25,7 @@ from shared.errors import ConfigurationError
 from shared.kafka import DEAD_LETTER_LIMIT_BYTES, RECORD_LIMIT_BYTES
 
 DEAD = dead_letter_topic(LICENSE_COMMANDS)
+INTAKE_DEAD = dead_letter_topic(LICENSE_INTAKE)
 BELLS_DEAD = dead_letter_topic(PROVIDER_REQUESTS)
 USAGE_DEAD = dead_letter_topic(USAGE_REPORTED)
 DAY_MS = 86_400_000
@@ -38,6 +41,8 @@ def test_exactly_the_topics_in_use_are_declared() -> None:
         BELLS_DEAD,
         USAGE_REPORTED,
         USAGE_DEAD,
+        LICENSE_INTAKE,
+        INTAKE_DEAD,
     }
 
 
@@ -50,6 +55,7 @@ def test_partition_counts_are_those_of_the_code() -> None:
     assert topics[PROVIDER_REQUESTS].partitions == topics[BELLS_DEAD].partitions == PROVIDER_REQUESTS_PARTITIONS
     assert topics[USAGE_REPORTED].partitions == topics[USAGE_DEAD].partitions == USAGE_REPORTED_PARTITIONS
     assert topics[DEAD].partitions == LICENSE_COMMANDS_PARTITIONS, "a dead letter keeps its partition number"
+    assert topics[LICENSE_INTAKE].partitions == topics[INTAKE_DEAD].partitions == LICENSE_INTAKE_PARTITIONS
 
 
 def test_every_record_fits_its_topic_and_its_dead_letter() -> None:
@@ -81,6 +87,8 @@ def test_no_acknowledged_record_hangs_on_one_broker_in_production() -> None:
         BELLS_DEAD: 2,
         USAGE_REPORTED: 2,
         USAGE_DEAD: 2,
+        LICENSE_INTAKE: 2,
+        INTAKE_DEAD: 2,
     }
     assert all(topic.settings["unclean.leader.election.enable"] is False for topic in declared.topics.values())
 

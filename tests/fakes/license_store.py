@@ -50,6 +50,8 @@ class Tables:
     licenses: dict[LicenseId, KeptLicense] = field(default_factory=dict)
     revisions: dict[tuple[LicenseId, int], NewRevision] = field(default_factory=dict)
     operations: dict[tuple[LicenseId, Fingerprint], int] = field(default_factory=dict)
+    unnumbered: list[OutboxEvent] = field(default_factory=list)
+    """Answers to public requests, which have no sequence."""
     events: dict[tuple[LicenseId, int], OutboxEvent] = field(default_factory=dict)
     audit: dict[tuple[LicenseId, bytes], AuditEntry] = field(default_factory=dict)
     open: dict[LicenseId, StoredOpen] = field(default_factory=dict)
@@ -184,7 +186,10 @@ def _apply(effect: CommandEffect, tables: Tables) -> None:
         fingerprint, revision = effect.operation
         _insert(tables.operations, (license_id, fingerprint), revision)
     for event in effect.events:
-        _insert(tables.events, (license_id, event.sequence or 0), event)
+        if event.sequence is None:
+            tables.unnumbered.append(event)
+        else:
+            _insert(tables.events, (license_id, event.sequence), event)
     if effect.audit is not None:
         _insert(tables.audit, (license_id, effect.audit.previous_sha256), effect.audit)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from shared.errors import ConfigurationError
 from shared.settings import Settings
 from shared.telemetry.logging import configure_logging
+from workers.app.intake import run_intake_worker
 from workers.app.license import run_license_worker
 from workers.app.provider import run_provider_worker
 from workers.app.relay import run_relay
@@ -21,6 +22,7 @@ ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, No
     "license": run_license_worker,
     "provider": run_provider_worker,
     "usage": run_usage_worker,
+    "intake": run_intake_worker,
     "relay": run_relay,
     "scheduler": run_scheduler,
 }

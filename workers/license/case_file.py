@@ -18,7 +18,7 @@ from shared.contracts.outcomes import TerminationOutcome
 from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
 from shared.domain.case import Case, PastRevision
 from shared.domain.decide import decide
-from shared.domain.decision import Answer, CurrentBody, Decision, Noted, Pending, Rejected, Termination, Waiting
+from shared.domain.decision import Answer, CurrentBody, Decision, Done, Noted, Pending, Rejected, Termination, Waiting
 from shared.domain.effects import (
     NO_AUDIT,
     AuditEntry,
@@ -42,7 +42,7 @@ from shared.domain.provisioning import Step, operation_of
 from shared.domain.usage import UsageOnFile, UsageTold
 from workers.license.activation_data import server_data_of
 from workers.license.desk import Desk, body_of
-from workers.license.telling import attention_event, cause_of, outbox_events, story_of
+from workers.license.telling import attention_event, cause_of, intake_outcome, outbox_events, story_of
 
 REPLY_ADDRESSES_MAX = 8
 """So many askers of one operation under way are answered; the ninth replaces the first (isv-endpoint 9)."""
@@ -159,7 +159,7 @@ class CaseFile:
             revision=revision,
             operation=operation,
             forget_operations_after=decision.forget_operations_after,
-            events=tuple(outbox),
+            events=(*outbox, *intake_outcome(envelope, decision, desk.business_now)),
             audit=self._audit(envelope, decision, revision, desk),
             orders=self._orders(envelope, decision),
             waiting=self._line_up(received, decision),
@@ -319,7 +319,7 @@ class CaseFile:
                 return StoredReply(
                     status=ReplyStatus.REJECTED, meta=code.value.encode("ascii"), body=encode_details(details)
                 )
-            case Pending() | Waiting() | Noted():
+            case Pending() | Waiting() | Noted() | Done():
                 return StoredReply(status=UNSAID[type(answer)])
             case UsageTold(figures):
                 return StoredReply(status=ReplyStatus.USAGE_TOLD, body=encode_usage_report(figures))

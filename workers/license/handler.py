@@ -20,9 +20,12 @@ from shared.contracts.commands import (
     LapseLicense,
     LicenseCommand,
     PurchaseLicense,
+    RecordActivation,
     RecordProviderOutcome,
     RenewLicense,
     ReportUsage,
+    ResumeLicense,
+    SuspendLicense,
     TerminateLicense,
     UpgradeLicense,
 )
@@ -142,6 +145,8 @@ def _fingerprints(commands: Iterable[LicenseCommand]) -> Iterable[Fingerprint]:
             case PurchaseLicense() | RenewLicense() | UpgradeLicense():
                 yield fingerprint_of(command)
             case TerminateLicense() | ReportUsage() | RecordProviderOutcome() | LapseLicense() | CloseUpstream():
+                pass
+            case SuspendLicense() | ResumeLicense() | RecordActivation():
                 pass
             case _:
                 assert_never(command)

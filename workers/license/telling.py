@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import assert_never
 from uuid import UUID
 
-from shared.contracts.codec import encode_attention, encode_event, encode_provider_request
+from shared.contracts.codec import encode_attention, encode_event, encode_intake_outcome, encode_provider_request
 from shared.contracts.commands import LicenseCommand
 from shared.contracts.envelope import Envelope, new_id
-from shared.contracts.events import AttentionData, AttentionEvent, EventType
+from shared.contracts.events import AttentionData, AttentionEvent, EventType, IntakeOutcomeEvent, intake_outcome_data
 from shared.contracts.identifiers import license_id
 from shared.contracts.topics import LICENSE_EVENTS, PROVIDER_REQUESTS
 from shared.domain.case import RevisionCause
-from shared.domain.decision import CurrentBody, Decision, Noted, Pending, Rejected, Termination, Waiting
+from shared.domain.decision import CurrentBody, Decision, Done, Noted, Pending, Rejected, Termination, Waiting
 from shared.domain.effects import CommandEffect, NewRevision, OutboxEvent
 from shared.domain.events import LicenseEvent, LicenseIssued, LicenseRenewed, LicenseUpgraded
 from shared.domain.license import License
@@ -38,6 +38,7 @@ ASKED_MEMBERS = (
     "service_id",
     "service_expires_on",
     "refusal",
+    "seen_at",
 )
 """Members of commands that the audit tells; activation data and the registrant's name stay out."""
 
@@ -51,6 +52,7 @@ def story_of(
         "command_id": envelope.command_id,
         "correlation_id": envelope.correlation_id,
         "causation_id": envelope.causation_id,
+        "request": envelope.request,
         "account": command.account,
         "asked": _asked(command),
         "handled_at": desk.system_now,
@@ -85,6 +87,8 @@ def outcome_of(decision: Decision) -> str:
             return code.value
         case UsageTold():
             return "usage_told"
+        case Done(done):
+            return done.value
         case Pending() | Waiting() | Noted():
             return type(answer).__name__.lower()
         case _:
@@ -111,6 +115,23 @@ def outbox_events(event: LicenseEvent, after: License) -> list[OutboxEvent]:
         return []
     return [
         OutboxEvent(event_id=public.event_id, type=public.type, sequence=public.sequence, value=encode_event(public))
+    ]
+
+
+def intake_outcome(envelope: Envelope, decision: Decision, business_now: datetime) -> list[OutboxEvent]:
+    """Return the event that answers the public request behind a command; none where none is, or it is not decided."""
+    if envelope.request is None or isinstance(decision.answer, Pending | Waiting):
+        return []
+    command = envelope.command
+    event = IntakeOutcomeEvent(
+        event_id=new_id(),
+        accepted=not isinstance(decision.answer, Rejected),
+        subject=envelope.license_id,
+        time=business_now,
+        data=intake_outcome_data(command.account, command.number, envelope.request, outcome_of(decision)),
+    )
+    return [
+        OutboxEvent(event_id=event.event_id, type=event.type, sequence=None, value=encode_intake_outcome(event)),
     ]
 
 

@@ -12,18 +12,14 @@ from shared.clock import SystemClock
 from shared.contracts.codec import decode_provider_request
 from shared.contracts.topics import PROVIDER_REQUESTS, PROVIDER_WORKER_GROUP
 from shared.errors import InvalidRecordError
-from shared.kafka import ConsumedRecord, RecordConsumer, RecordProducer
+from shared.kafka import ConsumedRecord, RecordProducer
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import Phase, WorkerMetrics
 from workers.provider.crew import OrderCrew
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
-from workers.runtime.lane import Lane
-from workers.runtime.offsets import OffsetCommitter
 from workers.runtime.shipment import Parcel, Shipment
-from workers.runtime.subscription import DrainListener, Subscription, batch_subscriber, deliver_to, new_broker
-from workers.runtime.watch import WorkerWatch
-from workers.runtime.watermark import Watermarks
+from workers.runtime.topic_consumption import Ground, topic_consumption
 
 SETTLE_SECONDS = 2.0
 
@@ -47,40 +43,18 @@ class ProviderSurroundings:
 
 def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumption:
     """Return the consumption of `provider.requests` by `crew`, with nothing connected yet."""
-    topic = around.topic_prefix + PROVIDER_REQUESTS
-    watermarks = Watermarks()
-    lane = Lane(BellWorker(crew=crew, around=around), watermarks, around.clock)
-
-    def consumer() -> RecordConsumer | None:
-        return subscription.consumer
-
-    offsets = OffsetCommitter(
-        topic=topic, watermarks=watermarks, consumer=consumer, metrics=around.metrics, clock=around.clock
-    )
-    listener = DrainListener(lane, offsets, around.metrics)
-    broker = new_broker(around.bootstrap)
-    subscriber = batch_subscriber(
-        broker, topic, around.topic_prefix + PROVIDER_WORKER_GROUP, listener, around.session_timeout_seconds
-    )
-
-    async def on_provider_requests(records: Sequence[ConsumedRecord]) -> None:
-        await lane.submit(records)
-
-    deliver_to(subscriber, on_provider_requests)
-    subscription = Subscription(broker=broker, subscriber=subscriber, listener=listener)
-    watch = WorkerWatch(
-        topic=topic,
-        readiness=around.readiness,
-        subscription=subscription,
-        lane=lane,
+    ground = Ground(
+        bootstrap=around.bootstrap,
+        topic_prefix=around.topic_prefix,
+        session_timeout_seconds=around.session_timeout_seconds,
         producers=(around.outcomes, around.dead_letters),
         ask_database=around.ask_database,
+        readiness=around.readiness,
         metrics=around.metrics,
         clock=around.clock,
+        when_joined=around.when_joined,
     )
-    return Consumption(
-        subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=around.when_joined
-    )
+    return topic_consumption(PROVIDER_REQUESTS, PROVIDER_WORKER_GROUP, BellWorker(crew=crew, around=around), ground)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,16 @@
 """Where usage events come in: the topic, the lane behind it, and everything that keeps its offsets honest."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from shared.clock import SystemClock
 from shared.contracts.topics import USAGE_REPORTED, USAGE_WORKER_GROUP
-from shared.kafka import ConsumedRecord, RecordConsumer, RecordProducer
+from shared.kafka import RecordProducer
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import UsageMetrics, WorkerMetrics
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
-from workers.runtime.lane import Lane
-from workers.runtime.offsets import OffsetCommitter
-from workers.runtime.subscription import DrainListener, Subscription, batch_subscriber, deliver_to, new_broker
-from workers.runtime.watch import WorkerWatch
-from workers.runtime.watermark import Watermarks
+from workers.runtime.topic_consumption import Ground, topic_consumption
 from workers.usage.batch import Handler, UsageBatchWorker
 
 
@@ -38,8 +34,6 @@ class UsageSurroundings:
 
 def usage_events(handler: Handler, around: UsageSurroundings) -> Consumption:
     """Return the consumption of `usage.reported` by `handler`, with nothing connected yet."""
-    topic = around.topic_prefix + USAGE_REPORTED
-    watermarks = Watermarks()
     worker = UsageBatchWorker(
         handler=handler,
         dead_letters=DeadLetters(producer=around.dead_letters, metrics=around.metrics),
@@ -48,35 +42,15 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> Consumption:
         metrics=around.metrics,
         usage_metrics=around.usage_metrics,
     )
-    lane = Lane(worker, watermarks, around.clock)
-
-    def consumer() -> RecordConsumer | None:
-        return subscription.consumer
-
-    offsets = OffsetCommitter(
-        topic=topic, watermarks=watermarks, consumer=consumer, metrics=around.metrics, clock=around.clock
-    )
-    listener = DrainListener(lane, offsets, around.metrics)
-    broker = new_broker(around.bootstrap)
-    subscriber = batch_subscriber(
-        broker, topic, around.topic_prefix + USAGE_WORKER_GROUP, listener, around.session_timeout_seconds
-    )
-
-    async def on_usage_events(records: Sequence[ConsumedRecord]) -> None:
-        await lane.submit(records)
-
-    deliver_to(subscriber, on_usage_events)
-    subscription = Subscription(broker=broker, subscriber=subscriber, listener=listener)
-    watch = WorkerWatch(
-        topic=topic,
-        readiness=around.readiness,
-        subscription=subscription,
-        lane=lane,
+    ground = Ground(
+        bootstrap=around.bootstrap,
+        topic_prefix=around.topic_prefix,
+        session_timeout_seconds=around.session_timeout_seconds,
         producers=(around.dead_letters,),
         ask_database=around.ask_database,
+        readiness=around.readiness,
         metrics=around.metrics,
         clock=around.clock,
+        when_joined=around.when_joined,
     )
-    return Consumption(
-        subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=around.when_joined
-    )
+    return topic_consumption(USAGE_REPORTED, USAGE_WORKER_GROUP, worker, ground)

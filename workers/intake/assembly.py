@@ -1,0 +1,60 @@
+"""The intake role put together from what the composition root opened."""
+
+import secrets
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+
+from shared.clock import BusinessClock, SystemClock
+from shared.contracts.topics import INTAKE_WORKER_GROUP, LICENSE_INTAKE
+from shared.kafka import RecordProducer
+from shared.settings import Settings
+from shared.telemetry.health import Readiness
+from shared.telemetry.metrics import IntakeMetrics, WorkerMetrics
+from workers.intake.batch import IntakeBatchWorker
+from workers.intake.ports import RequestLog
+from workers.runtime.consumption import Consumption
+from workers.runtime.dead_letters import DeadLetters
+from workers.runtime.process import settle_garbage_collector
+from workers.runtime.topic_consumption import Ground, topic_consumption
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeParts:
+    """What an intake worker stands on."""
+
+    requests: RequestLog
+    commands: RecordProducer
+    dead_letters: RecordProducer
+    business_clock: BusinessClock
+    clock: SystemClock
+    readiness: Readiness
+    registry: CollectorRegistry
+
+
+def license_intake(parts: IntakeParts, settings: Settings) -> Consumption:
+    """Return the consumption of `license.intake`, with nothing connected yet."""
+    metrics = WorkerMetrics.bound_to(parts.registry)
+    worker = IntakeBatchWorker(
+        requests=parts.requests,
+        commands=parts.commands,
+        dead_letters=DeadLetters(producer=parts.dead_letters, metrics=metrics),
+        topic_prefix=settings.topic_prefix,
+        business_clock=parts.business_clock,
+        clock=parts.clock,
+        chance=secrets.SystemRandom().random,
+        worker_metrics=metrics,
+        metrics=IntakeMetrics.bound_to(parts.registry),
+    )
+    ground = Ground(
+        bootstrap=settings.require_kafka_bootstrap(),
+        topic_prefix=settings.topic_prefix,
+        session_timeout_seconds=settings.kafka_session_timeout_seconds,
+        producers=(parts.commands, parts.dead_letters),
+        ask_database=parts.requests.ping,
+        readiness=parts.readiness,
+        metrics=metrics,
+        clock=parts.clock,
+        when_joined=settle_garbage_collector,
+    )
+    return topic_consumption(LICENSE_INTAKE, INTAKE_WORKER_GROUP, worker, ground)
