@@ -178,6 +178,7 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             metrics=metrics,
             clock=clock,
             chance=chance,
+            when_joined=settle_garbage_collector,
         )
         await _beside(provider_requests(crew, surroundings).run(stop), crew.run())
 
