@@ -7,6 +7,8 @@ panel's password stands nowhere. `SAGA_ORDERS=1000 SAGA_KILLS=20` is the long ru
 import asyncio
 import base64
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -116,8 +118,16 @@ async def test_every_license_costs_one_charge_whatever_breaks(stack: WholeStack,
         people.cancel()
     await panel.calm()
     await assert_both_sides_agree(stack, panel, [f"ka:{each.number}" for each in wanted])
+    assert await asyncio.to_thread(drift, stack) == ""
     happened = await assert_it_was_no_picnic(stack)
     print(f"{len(wanted)} licenses, {len(await panel.charges())} charges in the ledger; {happened}")
+
+
+def drift(stack: WholeStack) -> str:
+    """Return what `keyway provider drift` prints; empty when both sides agree."""
+    command = [sys.executable, "-m", "keyway", "provider", "drift", "--state-dir", str(stack.state)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    return done.stdout + done.stderr + (f"exit status {done.returncode}" if done.returncode else "")
 
 
 async def assert_it_was_no_picnic(stack: WholeStack) -> dict[str, int]:

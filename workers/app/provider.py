@@ -25,11 +25,12 @@ from shared.kafka import (
 )
 from shared.settings import Settings
 from shared.telemetry.health import Readiness
-from shared.telemetry.metrics import WorkerMetrics
+from shared.telemetry.metrics import ProviderMetrics, WorkerMetrics
 from workers.app.foundations import beside, open_admin_port, open_producer
 from workers.provider.announcing import KafkaAnnouncer
 from workers.provider.assembly import claim_limits, order_runner, panel_client, settling_rules
 from workers.provider.crew import OrderCrew
+from workers.provider.observing import LoggingProviderObserver
 from workers.provider.subscriber import ProviderSurroundings, provider_requests
 from workers.runtime.process import settle_garbage_collector
 
@@ -44,7 +45,8 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
     metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
     database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
     chance = secrets.SystemRandom().random
-    client = panel_client(settings, clock)
+    observer = LoggingProviderObserver(ProviderMetrics.bound_to(registry))
+    client = panel_client(settings, clock, observer)
     async with AsyncExitStack() as stack:
         await open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url, connections_max=PROVIDER_CONNECTIONS_MAX))
@@ -61,6 +63,7 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             KafkaAnnouncer(producer=outcomes, topic=settings.topic_prefix + LICENSE_COMMANDS),
             limits=claim_limits(settings),
             rules=settling_rules(settings),
+            observer=observer,
             clock=clock,
             chance=chance,
         )

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from shared.clock import SystemClock
 from shared.contracts.codec import decode_provider_request
-from shared.contracts.topics import PROVIDER_REQUESTS, PROVIDER_WORKER_GROUP
 from shared.errors import InvalidRecordError
 from shared.kafka import ConsumedRecord, RecordProducer
 from shared.telemetry.health import Readiness
@@ -19,7 +18,7 @@ from workers.provider.crew import OrderCrew
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.shipment import Parcel, Shipment
-from workers.runtime.topic_consumption import Ground, topic_consumption
+from workers.runtime.topic_consumption import Ground
 
 SETTLE_SECONDS = 2.0
 
@@ -39,6 +38,7 @@ class ProviderSurroundings:
     clock: SystemClock
     chance: Callable[[], float]
     when_joined: Callable[[], None]
+    """Called once, as soon as this worker is a member of its group."""
 
 
 def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumption:
@@ -54,7 +54,9 @@ def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumpt
         clock=around.clock,
         when_joined=around.when_joined,
     )
-    return topic_consumption(PROVIDER_REQUESTS, PROVIDER_WORKER_GROUP, BellWorker(crew=crew, around=around), ground)
+    return Consumption(
+        subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=around.when_joined
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
