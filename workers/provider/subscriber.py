@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from shared.clock import SystemClock
 from shared.contracts.codec import decode_provider_request
+from shared.contracts.topics import PROVIDER_REQUESTS, PROVIDER_WORKER_GROUP
 from shared.errors import InvalidRecordError
 from shared.kafka import ConsumedRecord, RecordProducer
 from shared.telemetry.health import Readiness
@@ -18,7 +19,7 @@ from workers.provider.crew import OrderCrew
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.shipment import Parcel, Shipment
-from workers.runtime.topic_consumption import Ground
+from workers.runtime.topic_consumption import Ground, topic_consumption
 
 SETTLE_SECONDS = 2.0
 
@@ -54,9 +55,7 @@ def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumpt
         clock=around.clock,
         when_joined=around.when_joined,
     )
-    return Consumption(
-        subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=around.when_joined
-    )
+    return topic_consumption(PROVIDER_REQUESTS, PROVIDER_WORKER_GROUP, BellWorker(crew=crew, around=around), ground)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
