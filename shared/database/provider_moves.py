@@ -106,9 +106,7 @@ async def tell(connection: Connection, order: asyncpg.Record, kind: AttentionKin
         event_id=derived_id(order_id, name),
         subject=order["license_id"],
         time=order["now"],
-        data=AttentionData(
-            license=order["number"], account=order["account_id"], kind=kind, text=text, order=order_id
-        ),
+        data=AttentionData(license=order["number"], account=order["account_id"], kind=kind, text=text, order=order_id),
     )
     await write_attention(connection, event, LicenseId(order["license_id"]), order_id)
 
