@@ -150,7 +150,7 @@ def new_broker(bootstrap: str) -> KafkaBroker:
     )
 
 
-def batch_subscriber(  # noqa: PLR0913 - what a subscriber is made of
+def batch_subscriber(
     broker: KafkaBroker,
     topic: str,
     group: str,
