@@ -14,15 +14,19 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from shared.domain.catalog import Catalog
+from shared.domain.drift import DriftKind, Holding, OurSide, compare
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import OrderState
 from shared.domain.provider_record import ClaimLimits, ProviderOrder
-from shared.domain.provisioning import StepKind
+from shared.domain.provisioning import StepKind, UpstreamService
 from tests.integration.provider_rig import BUSINESS, LITE, MODULE, PLESK, ProviderRig, provider_rig
+from workers.provider.patrol import Patrol
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.services]
+pytestmark = [pytest.mark.asyncio, pytest.mark.services, pytest.mark.timeout(180)]
 
 CONFIRMED, REFUSED, MANUAL = OrderState.CONFIRMED, OrderState.REFUSED, OrderState.MANUAL
+ORDER_FUNCTION = "softexternal.order.param"
 WIDE = ClaimLimits(money_in_flight_max=16, unresolved_max=200, send_window_seconds=1.0)
 
 
@@ -148,7 +152,7 @@ async def test_software_orders_survive_every_fault(rig: ProviderRig) -> None:
         address = f"198.51.100.{number + 1}"
         await fault(rig, case, "softexternal.order.param", ip=address)
         ids.append(await rig.store(LITE, address=address))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders) == []
     assert canary.elid is not None
     assert await charged_wrongly(rig, [canary, *orders], set()) == []
@@ -162,7 +166,7 @@ async def test_plesk_orders_are_recognized_without_a_label(rig: ProviderRig) -> 
         address = f"198.51.100.{number + 1}"
         await fault(rig, case, "parallelslic.order.param", pa_ip=address)
         ids.append(await rig.store(PLESK, address=address))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders) == []
     assert await charged_wrongly(rig, [canary, *orders], set()) == []
 
@@ -174,7 +178,7 @@ async def test_modules_are_recognized_by_their_parent(rig: ProviderRig) -> None:
     for case, parent in zip(CASES, parents, strict=True):
         await fault(rig, case, "addition.order.param", item=str(parent.elid))
         ids.append(await rig.store(MODULE, parent=parent.elid))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders) == []
     assert await charged_wrongly(rig, [first, *parents, *orders], set()) == []
 
@@ -187,7 +191,7 @@ async def test_renewals_charge_one_period(rig: ProviderRig) -> None:
         assert service.service_expires_on is not None
         await fault(rig, case, "service.prolong", elid=str(service.elid))
         ids.append(await _renewal(rig, service.elid, service.service_expires_on))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders) == []
     charges = await rig.charges_per_service()
     wrong = [
@@ -215,7 +219,7 @@ async def test_nodes_are_set_once_to_the_target(rig: ProviderRig) -> None:
         await fault(rig, case, "*.edit", elid=str(service.elid), sok="ok")
         address = str(service.step.data.address)
         ids.append(await rig.store(BUSINESS, kind=StepKind.NODES, elid=service.elid, address=address, nodes=3))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders, modes) == []
     charges = await rig.charges_per_service()
     assert {charges[int(service.elid or 0)] for service in services} == {2}
@@ -230,7 +234,7 @@ async def test_changes_and_releases_are_sent_again_until_done(rig: ProviderRig) 
         matched = {"elid": str(service.elid)} | ({"sok": "ok"} if kind is StepKind.CHANGE else {})
         await fault(rig, case, func, **matched)
         ids.append(await rig.store(LITE, kind=kind, elid=service.elid, address=f"198.51.100.{number + 1}"))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders, modes) == []
     licenses = {license["id"]: license for license in await rig.sandbox.licenses()}
     for number, service in enumerate(services[:4]):
@@ -252,3 +256,40 @@ async def test_two_ids_and_an_unlisted_charge_are_for_people(rig: ProviderRig) -
     assert unlisted.marker_number == 1, "never ordered again"
     told = await rig.value("SELECT count(*) FROM outbox WHERE type = 'keyway.provider.attention'")
     assert told == 2
+
+
+async def differences(rig: ProviderRig, orders: list[ProviderOrder]) -> list[tuple[DriftKind, int | None]]:
+    """Return what a comparison of both sides tells, with the licenses that the orders would have made."""
+    holdings = [
+        Holding(
+            license_id=order.license_id,
+            service=UpstreamService(
+                elid=order.elid,
+                sku=order.step.product.sku,
+                data=order.step.data,
+                expires_on=order.service_expires_on,
+            ),
+        )
+        for order in orders
+        if order.state is CONFIRMED and order.elid is not None
+    ]
+    catalog = Catalog(version=1, products={LITE.sku: LITE})
+    ours = OurSide(holdings=holdings, orders=await rig.oversight.orders(), catalog=catalog)
+    theirs = await Patrol(client=rig.client).read(ours)
+    return [(each.kind, each.elid) for each in compare(ours, theirs)]
+
+
+async def test_what_no_client_can_notice_is_found_by_comparing_both_sides(rig: ProviderRig) -> None:
+    """An effect behind a definite no, and one made twice: nothing silent, each told with its charge."""
+    canary = await rig.canary()
+    await fault(rig, Case("error_doc", "after", args(type="value", object="ip")), ORDER_FUNCTION, ip="198.51.100.1")
+    (refused,) = await rig.settled(await rig.store(LITE, address="198.51.100.1"))
+    await fault(rig, Case("double_effect"), ORDER_FUNCTION, ip="198.51.100.2")
+    (doubled,) = await rig.settled(await rig.store(LITE, address="198.51.100.2"))
+    assert (refused.state, doubled.state) == (REFUSED, CONFIRMED)
+    told = await differences(rig, [canary, refused, doubled])
+    charged = await rig.charges_per_service()
+    surplus = charged.keys() - {int(canary.elid or 0), int(doubled.elid or 0)}
+    assert len(surplus) == 2
+    assert {elid for kind, elid in told if kind in (DriftKind.SURPLUS, DriftKind.FOREIGN)} == surplus
+    assert await differences(rig, [canary, doubled]) == told, "a comparison changes nothing"

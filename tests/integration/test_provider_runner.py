@@ -1,6 +1,7 @@
 """Orders carried against the real sandbox: each fault mode ends with at most one charge and nothing silent."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import OrderState
 from shared.domain.provider_outcome import Refusal
 from shared.domain.provisioning import StepKind
-from tests.integration.provider_rig import CLOCK, KEYED, LITE, MODULE, ProviderRig, a_client, provider_rig
+from tests.integration.provider_rig import CLOCK, KEYED, LITE, MODULE, RULES, ProviderRig, a_client, provider_rig
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services]
 
@@ -98,7 +99,12 @@ async def test_a_failing_list_holds_orders_back_and_sends_nothing(rig: ProviderR
     assert order.state is OrderState.CONFIRMED
 
 
-async def test_a_first_order_without_a_canary_is_never_proven_absent(rig: ProviderRig) -> None:
+async def test_a_first_order_without_a_canary_is_never_proven_absent(database_url: str, tmp_path: Path) -> None:
+    async with provider_rig(database_url, tmp_path, rules=replace(RULES, give_up_after_seconds=6.0)) as rig:
+        await _without_a_canary(rig)
+
+
+async def _without_a_canary(rig: ProviderRig) -> None:
     await rig.sandbox.fault("drop", func="softexternal.order.param", phase="before")
     (order,) = await rig.settled(await rig.store(LITE), seconds=30)
     assert order.state is OrderState.MANUAL

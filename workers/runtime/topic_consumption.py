@@ -10,7 +10,14 @@ from shared.telemetry.metrics import WorkerMetrics
 from workers.runtime.consumption import Consumption
 from workers.runtime.lane import BatchWorker, Lane
 from workers.runtime.offsets import OffsetCommitter
-from workers.runtime.subscription import DrainListener, Subscription, batch_subscriber, deliver_to, new_broker
+from workers.runtime.subscription import (
+    BATCH_TIMEOUT_MS,
+    DrainListener,
+    Subscription,
+    batch_subscriber,
+    deliver_to,
+    new_broker,
+)
 from workers.runtime.watch import WorkerWatch
 from workers.runtime.watermark import Watermarks
 
@@ -30,6 +37,8 @@ class Ground:
     clock: SystemClock
     when_joined: Callable[[], None]
     """Called once, when everything is built and the group is joined."""
+    poll_timeout_ms: int = BATCH_TIMEOUT_MS
+    """Latency against idle CPU; see `subscription.batch_subscriber`."""
 
 
 def topic_consumption(topic: str, group: str, worker: BatchWorker, ground: Ground) -> Consumption:
@@ -47,7 +56,12 @@ def topic_consumption(topic: str, group: str, worker: BatchWorker, ground: Groun
     listener = DrainListener(lane, offsets, ground.metrics)
     broker = new_broker(ground.bootstrap)
     subscriber = batch_subscriber(
-        broker, prefixed, ground.topic_prefix + group, listener, ground.session_timeout_seconds
+        broker,
+        prefixed,
+        ground.topic_prefix + group,
+        listener,
+        ground.session_timeout_seconds,
+        poll_timeout_ms=ground.poll_timeout_ms,
     )
 
     async def on_records(records: Sequence[ConsumedRecord]) -> None:
