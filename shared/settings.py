@@ -87,9 +87,6 @@ class Settings(BaseModel):
         False,  # noqa: FBT003 - pydantic takes the default first
         description="Local stack only: the panel may stand on this machine, also over plain http",
     )
-    provider_isplicense_marker_key: SecretStr = Field(
-        SecretStr(""), description="Secret from which the markers in orders are made; random, and never changed"
-    )
     provider_isplicense_calls_per_second: Annotated[float, Field(gt=0, le=1000)] = Field(
         2.0, description="Calls to the panel per second, of every kind"
     )
@@ -113,6 +110,15 @@ class Settings(BaseModel):
     )
     provider_isplicense_give_up_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
         900.0, description="After this an order of unknown outcome is given to people"
+    )
+    provider_isplicense_breaker_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        900.0, description="Nothing is called so long after the panel refused our credentials"
+    )
+    provider_isplicense_back_off_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60.0, description="Nothing is called so long after the panel's first `not now`; doubled each time"
+    )
+    provider_isplicense_losses_pause_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60.0, description="Nothing is sent so long after three sends with an unknown outcome within a minute"
     )
     provider_isplicense_deletes_everywhere: bool = Field(
         False,  # noqa: FBT003 - pydantic takes the default first

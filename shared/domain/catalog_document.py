@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from shared.contracts.commands import LicensingModel
-from shared.domain.catalog import Counter, CounterKind, Product, ProductKind, Provider, ProviderOffer
+from shared.domain.catalog import BodySource, Counter, CounterKind, Product, ProductKind, Provider, ProviderOffer
 
 PRODUCTS_MAX = 2000
 LIST_MEMBERS_MAX = 200
@@ -74,6 +74,8 @@ def _product(where: str, entry: object, faults: list[Fault]) -> ReadProduct | No
         counters=tuple(_counter(member) for member in members.nested_list("counters")),
         period_months=members.number("period_months", default=1, minimum=0),
         offer=_offer(members.nested("offer")),
+        body=members.choice("body", BodySource, BodySource.SIGNED),
+        wind_down_days=members.number("wind_down_days", default=30, minimum=0),
     )
     members.finish()
     return ReadProduct(where, product) if product.sku else None

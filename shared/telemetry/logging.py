@@ -46,18 +46,8 @@ ALLOWED_FIELDS = frozenset(
         *("status", "http_status", "code", "reason", "detail", "error_class", "where", "step", "phase"),
         *("state", "outcome", "signal", "logger", "message", "library", "version", "setting"),
         # how much and how long
-        *(
-            "attempt",
-            "attempts_max",
-            "count",
-            "left_out",
-            "records",
-            "commands",
-            "lag",
-            "watermark",
-            "size_bytes",
-            "bytes",
-        ),
+        *("attempt", "attempts_max", "count", "left_out", "records", "commands", "lag", "watermark"),
+        *("size_bytes", "bytes"),
         *("seconds", "duration_ms", "queue_age_ms", "timeout_seconds", "retry_seconds", "age_seconds"),
         *("deadline_at", "occurred_at", "day", "days"),
     )

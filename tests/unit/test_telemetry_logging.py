@@ -104,9 +104,9 @@ def test_library_lines_take_the_same_way_from_warning_upward(stream: BytesIO) ->
 
 
 def test_a_library_that_floods_is_cut_short_each_second_and_what_was_left_out_is_told(stream: BytesIO) -> None:
-    (handler,) = logging.getLogger().handlers
-    for second, lines in ((100.0, 50), (101.0, 1)):
-        for _ in range(lines):
+    handler = logging.getLogger().handlers[0]
+    for second, count in ((100.0, 50), (101.0, 1)):
+        for _ in range(count):
             record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, "broker gone", (), None)
             record.created = second
             handler.emit(record)
