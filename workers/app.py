@@ -218,7 +218,7 @@ async def run_usage_worker(settings: Settings, stop: asyncio.Event) -> None:
             business_clock=business_clock(settings.clock_offset_file),
             system_clock=clock,
         )
-        consumption = usage_events(
+        usage = usage_events(
             handler,
             UsageSurroundings(
                 bootstrap=bootstrap,
@@ -234,7 +234,7 @@ async def run_usage_worker(settings: Settings, stop: asyncio.Event) -> None:
                 when_joined=settle_garbage_collector,
             ),
         )
-        await _beside(consumption.run(stop), rules.watch())
+        await _beside(usage.consumption.run(stop), rules.watch(), usage.gaps.run())
 
 
 async def run_relay(settings: Settings, stop: asyncio.Event) -> None:

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -151,9 +151,18 @@ def new_broker(bootstrap: str) -> KafkaBroker:
 
 
 def batch_subscriber(
-    broker: KafkaBroker, topic: str, group: str, listener: DrainListener, session_timeout_seconds: float
+    broker: KafkaBroker,
+    topic: str,
+    group: str,
+    listener: DrainListener,
+    session_timeout_seconds: float,
+    *,
+    isolation_level: Literal["read_uncommitted", "read_committed"] = "read_uncommitted",
 ) -> BatchSubscriber:
-    """Return the subscriber of `topic` in the safe shape, with nothing connected yet."""
+    """Return the subscriber of `topic` in the safe shape, with nothing connected yet.
+
+    Topics that other systems write are read committed: what they take back must not count.
+    """
     return broker.subscriber(
         topic,
         group_id=group,
@@ -165,7 +174,7 @@ def batch_subscriber(
         fetch_max_bytes=FETCH_BYTES_MAX,
         max_partition_fetch_bytes=BATCH_LIMIT_BYTES,
         auto_offset_reset="earliest",
-        isolation_level="read_uncommitted",
+        isolation_level=isolation_level,
         session_timeout_ms=int(session_timeout_seconds * 1000),
         heartbeat_interval_ms=int(min(HEARTBEAT_SECONDS_MAX, session_timeout_seconds / 3) * 1000),
         rebalance_timeout_ms=int(REBALANCE_TIMEOUT_SECONDS * 1000),

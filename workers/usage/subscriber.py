@@ -16,6 +16,7 @@ from workers.runtime.subscription import DrainListener, Subscription, batch_subs
 from workers.runtime.watch import WorkerWatch
 from workers.runtime.watermark import Watermarks
 from workers.usage.batch import Handler, UsageBatchWorker
+from workers.usage.gaps import GapKeeper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +37,15 @@ class UsageSurroundings:
     when_joined: Callable[[], None]
 
 
-def usage_events(handler: Handler, around: UsageSurroundings) -> Consumption:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageConsumption:
+    """The consumption of `usage.reported`, and what keeps the stored watermark at the end of what is read."""
+
+    consumption: Consumption
+    gaps: GapKeeper
+
+
+def usage_events(handler: Handler, around: UsageSurroundings) -> UsageConsumption:
     """Return the consumption of `usage.reported` by `handler`, with nothing connected yet."""
     topic = around.topic_prefix + USAGE_REPORTED
     watermarks = Watermarks()
@@ -59,7 +68,12 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> Consumption:
     listener = DrainListener(lane, offsets, around.metrics)
     broker = new_broker(around.bootstrap)
     subscriber = batch_subscriber(
-        broker, topic, around.topic_prefix + USAGE_WORKER_GROUP, listener, around.session_timeout_seconds
+        broker,
+        topic,
+        around.topic_prefix + USAGE_WORKER_GROUP,
+        listener,
+        around.session_timeout_seconds,
+        isolation_level="read_committed",
     )
 
     async def on_usage_events(records: Sequence[ConsumedRecord]) -> None:
@@ -77,6 +91,11 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> Consumption:
         metrics=around.metrics,
         clock=around.clock,
     )
-    return Consumption(
-        subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=around.when_joined
+    return UsageConsumption(
+        consumption=Consumption(
+            subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=around.when_joined
+        ),
+        gaps=GapKeeper(
+            subscription=subscription, watermarks=watermarks, move=handler.move_watermark, clock=around.clock
+        ),
     )
