@@ -51,7 +51,7 @@ from shared.security.watched_keys import load_signer
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 from shared.telemetry.logging import configure_logging
-from shared.telemetry.metrics import RelayMetrics, SchedulerMetrics, UsageMetrics, WorkerMetrics
+from shared.telemetry.metrics import ProviderMetrics, RelayMetrics, SchedulerMetrics, UsageMetrics, WorkerMetrics
 from workers.license.handler import LicenseHandler
 from workers.license.observer import MeasuringObserver
 from workers.license.publishing import FastPublisher
@@ -61,6 +61,7 @@ from workers.outbox import OUTBOX_PARTITIONS, OutboxSender
 from workers.provider.announcing import KafkaAnnouncer
 from workers.provider.assembly import PROVIDER_ACCOUNT, claim_limits, order_runner, panel_client, settling_rules
 from workers.provider.crew import OrderCrew
+from workers.provider.observing import LoggingProviderObserver
 from workers.provider.subscriber import ProviderSurroundings, provider_requests
 from workers.relay.press import RenewedPress
 from workers.relay.relay import Relay
@@ -151,7 +152,8 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
     metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
     database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
     chance = secrets.SystemRandom().random
-    client = panel_client(settings, clock)
+    observer = LoggingProviderObserver(ProviderMetrics.bound_to(registry))
+    client = panel_client(settings, clock, observer)
     async with AsyncExitStack() as stack:
         await _open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url, connections_max=PROVIDER_CONNECTIONS_MAX))
@@ -170,6 +172,7 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             rules=settling_rules(settings),
             clock=clock,
             chance=chance,
+            observer=observer,
         )
         crew = OrderCrew(runner.carry, clock, chance)
         surroundings = ProviderSurroundings(

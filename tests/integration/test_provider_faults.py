@@ -14,15 +14,19 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from shared.domain.catalog import Catalog
+from shared.domain.drift import DriftKind, Holding, OurSide, compare
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import OrderState
 from shared.domain.provider_record import ClaimLimits, ProviderOrder
-from shared.domain.provisioning import StepKind
+from shared.domain.provisioning import StepKind, UpstreamService
 from tests.integration.provider_rig import BUSINESS, LITE, MODULE, PLESK, ProviderRig, provider_rig
+from workers.provider.patrol import Patrol
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services]
 
 CONFIRMED, REFUSED, MANUAL = OrderState.CONFIRMED, OrderState.REFUSED, OrderState.MANUAL
+ORDER_FUNCTION = "softexternal.order.param"
 WIDE = ClaimLimits(money_in_flight_max=16, unresolved_max=200, send_window_seconds=1.0)
 
 
@@ -252,3 +256,40 @@ async def test_two_ids_and_an_unlisted_charge_are_for_people(rig: ProviderRig) -
     assert unlisted.marker_number == 1, "never ordered again"
     told = await rig.value("SELECT count(*) FROM outbox WHERE type = 'keyway.provider.attention'")
     assert told == 2
+
+
+async def differences(rig: ProviderRig, orders: list[ProviderOrder]) -> list[tuple[DriftKind, int | None]]:
+    """Return what a comparison of both sides tells, with the licenses that the orders would have made."""
+    holdings = [
+        Holding(
+            license_id=order.license_id,
+            service=UpstreamService(
+                elid=order.elid,
+                sku=order.step.product.sku,
+                data=order.step.data,
+                expires_on=order.service_expires_on,
+            ),
+        )
+        for order in orders
+        if order.state is CONFIRMED and order.elid is not None
+    ]
+    catalog = Catalog(version=1, products={LITE.sku: LITE})
+    ours = OurSide(holdings=holdings, orders=await rig.oversight.orders(), catalog=catalog)
+    theirs = await Patrol(client=rig.client).read(ours)
+    return [(each.kind, each.elid) for each in compare(ours, theirs)]
+
+
+async def test_what_no_client_can_notice_is_found_by_comparing_both_sides(rig: ProviderRig) -> None:
+    """An effect behind a definite no, and one made twice: nothing silent, each told with its charge."""
+    canary = await rig.canary()
+    await fault(rig, Case("error_doc", "after", args(type="value", object="ip")), ORDER_FUNCTION, ip="198.51.100.1")
+    (refused,) = await rig.settled(await rig.store(LITE, address="198.51.100.1"))
+    await fault(rig, Case("double_effect"), ORDER_FUNCTION, ip="198.51.100.2")
+    (doubled,) = await rig.settled(await rig.store(LITE, address="198.51.100.2"))
+    assert (refused.state, doubled.state) == (REFUSED, CONFIRMED)
+    told = await differences(rig, [canary, refused, doubled])
+    charged = await rig.charges_per_service()
+    surplus = charged.keys() - {int(canary.elid or 0), int(doubled.elid or 0)}
+    assert len(surplus) == 2
+    assert {elid for kind, elid in told if kind in (DriftKind.SURPLUS, DriftKind.FOREIGN)} == surplus
+    assert await differences(rig, [canary, doubled]) == told, "a comparison changes nothing"
