@@ -318,11 +318,15 @@ def reply_consumer(bootstrap: str) -> RecordConsumer:
 
 
 def offset_reader(bootstrap: str) -> RecordConsumer:
-    """Return a consumer that only asks where partitions begin and end: its questions never wait behind a fetch."""
+    """Return a consumer that only asks where partitions begin and end: its questions never wait behind a fetch.
+
+    The end is that of what is committed: records of transactions under way are not there yet.
+    """
     consumer: RecordConsumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         client_id="keyway-offset-reader",
         group_id=None,
+        isolation_level="read_committed",
         enable_auto_commit=False,
         request_timeout_ms=10_000,
         retry_backoff_ms=RETRY_BACKOFF_MS,

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from shared.domain.license import LicenseStatus
 from tests.integration.usage_rig import an_event, made_up, usage_rig
@@ -116,3 +117,33 @@ async def test_every_odd_event_has_its_end(
         letters = await rig.dead_letters()
         reasons = {dict(letter.headers)["x-error"].split(b":")[0].decode(): letter.value for letter in letters}
         assert reasons == bad
+
+
+@pytest.mark.timeout(120)
+async def test_events_of_transactions_count_once_committed_and_the_watermark_passes_their_marks(
+    kafka_server: str, topic_prefix: str, database_url: str, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    with usage_rig(kafka_server, topic_prefix, database_url, tmp_path) as rig:
+        await rig.prepare({"1": {"product": "CloudTransfer"}})
+        rig.start_worker()
+        producer = AIOKafkaProducer(bootstrap_servers=kafka_server, transactional_id=f"{topic_prefix}test")
+        await producer.start()
+        try:
+            async with producer.transaction():
+                kept = an_event("kept", "1", "sentGigabytes", 1, now, kind="increment")
+                await producer.send(rig.topic, kept, partition=5)
+            await rig.until_taken_in(seconds=60)
+            await producer.begin_transaction()
+            taken_back = an_event("taken back", "1", "sentGigabytes", 2, now, kind="increment")
+            await (await producer.send(rig.topic, taken_back, partition=6))
+            await producer.abort_transaction()
+            await rig.until_taken_in(seconds=30)
+        finally:
+            await producer.stop()
+
+        counted = await rig.query("SELECT event_id FROM usage_event")
+        marks = await rig.query("SELECT partition, next_offset FROM usage_watermark WHERE next_offset > 0 ORDER BY 1")
+        assert [row["event_id"] for row in counted] == ["kept"]
+        assert [tuple(row) for row in marks] == [(5, 2), (6, 2)]
+        assert await rig.dead_letters() == []

@@ -52,7 +52,7 @@ async def run_usage_worker(settings: Settings, stop: asyncio.Event) -> None:
             business_clock=business_clock(settings.clock_offset_file),
             system_clock=clock,
         )
-        consumption = usage_events(
+        usage = usage_events(
             handler,
             UsageSurroundings(
                 bootstrap=bootstrap,
@@ -68,4 +68,4 @@ async def run_usage_worker(settings: Settings, stop: asyncio.Event) -> None:
                 when_joined=settle_garbage_collector,
             ),
         )
-        await beside(consumption.run(stop), rules.watch())
+        await beside(usage.consumption.run(stop), rules.watch(), usage.gaps.run())

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -150,7 +150,10 @@ def new_broker(bootstrap: str) -> KafkaBroker:
     )
 
 
-def batch_subscriber(
+IsolationLevel = Literal["read_uncommitted", "read_committed"]
+
+
+def batch_subscriber(  # noqa: PLR0913 - each is a choice of its topic, by name where it has a default
     broker: KafkaBroker,
     topic: str,
     group: str,
@@ -158,10 +161,12 @@ def batch_subscriber(
     session_timeout_seconds: float,
     *,
     poll_timeout_ms: int = BATCH_TIMEOUT_MS,
+    isolation_level: IsolationLevel = "read_uncommitted",
 ) -> BatchSubscriber:
     """Return the subscriber of `topic` in the safe shape, with nothing connected yet.
 
-    `poll_timeout_ms` is latency against idle CPU: an idle worker polls every two of them.
+    `poll_timeout_ms` is latency against idle CPU: an idle worker polls every two of them. Topics that other systems
+    write are read committed: what they take back must not count.
     """
     return broker.subscriber(
         topic,
@@ -174,7 +179,7 @@ def batch_subscriber(
         fetch_max_bytes=FETCH_BYTES_MAX,
         max_partition_fetch_bytes=BATCH_LIMIT_BYTES,
         auto_offset_reset="earliest",
-        isolation_level="read_uncommitted",
+        isolation_level=isolation_level,
         session_timeout_ms=int(session_timeout_seconds * 1000),
         heartbeat_interval_ms=int(min(HEARTBEAT_SECONDS_MAX, session_timeout_seconds / 3) * 1000),
         rebalance_timeout_ms=int(REBALANCE_TIMEOUT_SECONDS * 1000),

@@ -13,6 +13,7 @@ from workers.runtime.offsets import OffsetCommitter
 from workers.runtime.subscription import (
     BATCH_TIMEOUT_MS,
     DrainListener,
+    IsolationLevel,
     Subscription,
     batch_subscriber,
     deliver_to,
@@ -39,6 +40,7 @@ class Ground:
     """Called once, when everything is built and the group is joined."""
     poll_timeout_ms: int = BATCH_TIMEOUT_MS
     """Latency against idle CPU; see `subscription.batch_subscriber`."""
+    isolation_level: IsolationLevel = "read_uncommitted"
 
 
 def topic_consumption(topic: str, group: str, worker: BatchWorker, ground: Ground) -> Consumption:
@@ -62,6 +64,7 @@ def topic_consumption(topic: str, group: str, worker: BatchWorker, ground: Groun
         listener,
         ground.session_timeout_seconds,
         poll_timeout_ms=ground.poll_timeout_ms,
+        isolation_level=ground.isolation_level,
     )
 
     async def on_records(records: Sequence[ConsumedRecord]) -> None:

@@ -4,7 +4,7 @@ A machine that is down holds the batch here, retried in place with back-off whil
 handler itself trips over is set aside alone and never holds up the records beside it.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -20,7 +20,7 @@ from workers.runtime.backoff import delay_seconds
 from workers.runtime.careful_consumer import HEADER_UNREADABLE
 from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.shipment import Shipment
-from workers.usage.handler import ReceivedUsage, Verdict
+from workers.usage.handler import ReceivedUsage, Verdict, marks_of
 
 FAULTS_MAX = 16
 """Records set aside because our own code tripped over them; beyond, the process ends: it is not the records."""
@@ -37,8 +37,8 @@ class Handler(Protocol):
         """Return what became of each record, in order. Raises `UnavailableError` when a machine does not answer."""
         ...
 
-    async def pass_over(self, received: ReceivedUsage) -> None:
-        """Move the watermark past a record that is set aside. Raises `UnavailableError`."""
+    async def move_watermark(self, marks: Mapping[int, int]) -> None:
+        """Store how far each partition is done, where that is further than before. Raises `UnavailableError`."""
         ...
 
 
@@ -113,7 +113,7 @@ class UsageBatchWorker:
             )
 
         async def set_aside() -> Sequence[Verdict]:
-            await self.handler.pass_over(received[0])
+            await self.handler.move_watermark(marks_of(received))
             return (Verdict(dead_letter=InvalidRecordError("handler_fault", "our own code failed on this event")),)
 
         return await self._patiently(set_aside, is_stale)

@@ -69,12 +69,12 @@ class UsageHandler:
         middle = len(received) // 2
         return (*await self.handle(received[:middle]), *await self.handle(received[middle:]))
 
-    async def pass_over(self, received: ReceivedUsage) -> None:
-        """Move the watermark past a record that is set aside. Raises `UnavailableError`."""
-        await self.store.take((), marks_of((received,)), received_at=self.system_clock.now())
+    async def move_watermark(self, marks: Mapping[int, int]) -> None:
+        """Store how far each partition is done, where that is further than before. Raises `UnavailableError`."""
+        await self.store.take((), marks, received_at=self.system_clock.now())
 
     async def _set_aside(self, received: ReceivedUsage, reason: InvalidRecordError) -> Sequence[Verdict]:
-        await self.pass_over(received)
+        await self.move_watermark(marks_of((received,)))
         return (Verdict(dead_letter=reason),)
 
     async def _attempt(self, received: Sequence[ReceivedUsage]) -> Sequence[Verdict]:

@@ -12,6 +12,7 @@ from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.topic_consumption import Ground, topic_consumption
 from workers.usage.batch import Handler, UsageBatchWorker
+from workers.usage.gaps import GapKeeper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +33,15 @@ class UsageSurroundings:
     when_joined: Callable[[], None]
 
 
-def usage_events(handler: Handler, around: UsageSurroundings) -> Consumption:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageConsumption:
+    """The consumption of `usage.reported`, and what keeps the stored watermark at the end of what is read."""
+
+    consumption: Consumption
+    gaps: GapKeeper
+
+
+def usage_events(handler: Handler, around: UsageSurroundings) -> UsageConsumption:
     """Return the consumption of `usage.reported` by `handler`, with nothing connected yet."""
     worker = UsageBatchWorker(
         handler=handler,
@@ -52,5 +61,15 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> Consumption:
         metrics=around.metrics,
         clock=around.clock,
         when_joined=around.when_joined,
+        isolation_level="read_committed",
     )
-    return topic_consumption(USAGE_REPORTED, USAGE_WORKER_GROUP, worker, ground)
+    consumption = topic_consumption(USAGE_REPORTED, USAGE_WORKER_GROUP, worker, ground)
+    return UsageConsumption(
+        consumption=consumption,
+        gaps=GapKeeper(
+            subscription=consumption.subscription,
+            watermarks=consumption.offsets.watermarks,
+            move=handler.move_watermark,
+            clock=around.clock,
+        ),
+    )
