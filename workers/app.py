@@ -32,6 +32,7 @@ from shared.database.outbox import PostgresOutbox, PostgresOutboxMarks
 from shared.database.pool import Pool, borrowed, open_pool, ping
 from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_pauses import PauseTimes
+from shared.database.schedule import PostgresSchedule
 from shared.database.signing_keys import PostgresSigningKeys
 from shared.domain.case import Policy
 from shared.errors import ConfigurationError, UnavailableError
@@ -50,7 +51,7 @@ from shared.security.watched_keys import load_signer
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 from shared.telemetry.logging import configure_logging
-from shared.telemetry.metrics import RelayMetrics, WorkerMetrics
+from shared.telemetry.metrics import ProviderMetrics, RelayMetrics, SchedulerMetrics, WorkerMetrics
 from workers.intake.assembly import IntakeParts, license_intake
 from workers.license.handler import LicenseHandler
 from workers.license.observer import MeasuringObserver
@@ -61,11 +62,15 @@ from workers.outbox import OUTBOX_PARTITIONS, OutboxSender
 from workers.provider.announcing import KafkaAnnouncer
 from workers.provider.assembly import PROVIDER_ACCOUNT, claim_limits, order_runner, panel_client, settling_rules
 from workers.provider.crew import OrderCrew
+from workers.provider.observing import LoggingProviderObserver
 from workers.provider.subscriber import ProviderSurroundings, provider_requests
 from workers.relay.press import RenewedPress
 from workers.relay.relay import Relay
-from workers.runtime.process import run_process
+from workers.runtime.process import run_process, settle_garbage_collector
+from workers.scheduler.post import KafkaPost
+from workers.scheduler.scheduler import Scheduler
 
+STOP_PRODUCER_SECONDS = 0.4
 KEEP_DAYS_SECONDS = 3600.0
 STALE_SECONDS = 5.0
 PROVIDER_CONNECTIONS_MAX = 8
@@ -132,6 +137,7 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
             metrics=metrics,
             clock=clock,
             chance=secrets.SystemRandom().random,
+            when_joined=settle_garbage_collector,
         )
         consumption = license_commands(handler, surroundings)
         await _beside(consumption.run(stop), rules.watch(), signer.watch(), publisher.run(), _keep_days(pool, clock))
@@ -145,7 +151,8 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
     metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
     database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
     chance = secrets.SystemRandom().random
-    client = panel_client(settings, clock)
+    observer = LoggingProviderObserver(ProviderMetrics.bound_to(registry))
+    client = panel_client(settings, clock, observer)
     async with AsyncExitStack() as stack:
         await _open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url, connections_max=PROVIDER_CONNECTIONS_MAX))
@@ -164,6 +171,7 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             rules=settling_rules(settings),
             clock=clock,
             chance=chance,
+            observer=observer,
         )
         crew = OrderCrew(runner.carry, clock, chance)
         surroundings = ProviderSurroundings(
@@ -177,6 +185,7 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             metrics=metrics,
             clock=clock,
             chance=chance,
+            when_joined=settle_garbage_collector,
         )
         await _beside(provider_requests(crew, surroundings).run(stop), crew.run())
 
@@ -215,6 +224,36 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
         await relay.run(stop)
 
 
+async def run_scheduler(settings: Settings, stop: asyncio.Event) -> None:
+    """Ring and ask for what is due until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = SchedulerMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        await _open_admin_port(stack, settings, readiness, registry)
+        pool = await stack.enter_async_context(open_pool(database_url, connections_max=2))
+        rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock)
+        schedule = PostgresSchedule(database_url)
+        stack.push_async_callback(schedule.close)
+        producer = await _open_producer(stack, command_producer(bootstrap), bootstrap)
+        counts = {LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS, PROVIDER_REQUESTS: PROVIDER_REQUESTS_PARTITIONS}
+        await warm_up(producer, {settings.topic_prefix + topic: count for topic, count in counts.items()})
+        scheduler = Scheduler(
+            schedule=schedule,
+            orders=PostgresProviderOrders(pool),
+            post=KafkaPost(producer=producer, topic_prefix=settings.topic_prefix, clock=clock),
+            catalog=lambda: rules.current().catalog,
+            business_clock=business_clock(settings.clock_offset_file),
+            clock=clock,
+            chance=secrets.SystemRandom().random,
+            metrics=metrics,
+            probe=readiness.probe("scheduler", stale_after_seconds=STALE_SECONDS),
+        )
+        await _beside(scheduler.run(stop), rules.watch())
+
+
 async def run_intake_worker(settings: Settings, stop: asyncio.Event) -> None:
     """Consume `license.intake` until `stop` is set."""
     require_c_extensions()
@@ -239,6 +278,7 @@ async def run_intake_worker(settings: Settings, stop: asyncio.Event) -> None:
             clock=clock,
             readiness=readiness,
             registry=registry,
+            when_joined=settle_garbage_collector,
         )
         await license_intake(parts, settings).run(stop)
 
@@ -247,6 +287,7 @@ ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, No
     "license": run_license_worker,
     "provider": run_provider_worker,
     "relay": run_relay,
+    "scheduler": run_scheduler,
     "intake": run_intake_worker,
 }
 
@@ -282,8 +323,17 @@ async def _open_admin_port(
 
 async def _open_producer(stack: AsyncExitStack, producer: RecordProducer, bootstrap: str) -> RecordProducer:
     await start_client(producer, bootstrap)
-    stack.push_async_callback(producer.stop)
+    stack.push_async_callback(_stop_producer, producer)
     return producer
+
+
+async def _stop_producer(producer: RecordProducer) -> None:
+    """Disconnect; with the broker away nothing is waited for: what is not acknowledged will be redelivered."""
+    try:
+        async with asyncio.timeout(STOP_PRODUCER_SECONDS):
+            await producer.stop()
+    except TimeoutError:
+        log.warning("worker.producer.not_flushed", timeout_seconds=STOP_PRODUCER_SECONDS)
 
 
 def _policy(settings: Settings) -> Policy:

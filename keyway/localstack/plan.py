@@ -11,7 +11,7 @@ from keyway.localstack.layout import Ports
 from keyway.localstack.ports import LOOPBACK
 from keyway.localstack.processes import Launch
 from keyway.localstack.supervisor import Stage
-from shared.settings import PREFIX, Settings
+from shared.settings import PREFIX, Settings, load_settings
 
 OF_THE_STACK_ALONE = (f"{PREFIX}LOCAL_", f"{PREFIX}TEST_")
 SESSION_TIMEOUT = {f"{PREFIX}KAFKA_SESSION_TIMEOUT_SECONDS": "3"}  # decision 31; the user's own value wins
@@ -22,15 +22,25 @@ PANEL = f"{PREFIX}PROVIDER_ISPLICENSE_"
 LOCAL_ACCOUNT = {
     f"{PANEL}LOOPBACK_ALLOWED": "true",
     f"{PANEL}CALLS_PER_SECOND": "50",
-    f"{PANEL}CALLS_CALLS_BURST": "50",
+    f"{PANEL}CALLS_BURST": "50",
     f"{PANEL}MONEY_IN_FLIGHT": "8",
     f"{PANEL}UNRESOLVED_MAX": "64",
     f"{PANEL}RELEASE": "auto",
     f"{PANEL}QUIET_SECONDS": "20",
     f"{PANEL}LOOKS_APART_SECONDS": "5",
     f"{PANEL}DELETES_EVERYWHERE": "true",
+    f"{PANEL}BREAKER_SECONDS": "15",
+    f"{PANEL}BACK_OFF_SECONDS": "1",
+    f"{PANEL}LOSSES_PAUSE_SECONDS": "0.5",
 }
 """How the local stack's provider account is used; the user's own values win."""
+
+
+def local_account(settings: Settings) -> dict[str, object]:
+    """Return how a local stack's provider account is used, by field of the settings, where `settings` does not say."""
+    local = load_settings(LOCAL_ACCOUNT)
+    names = [name.removeprefix(PREFIX).lower() for name in LOCAL_ACCOUNT]
+    return {name: getattr(local, name) for name in names if name not in settings.model_fields_set}
 
 
 class World(Protocol):
@@ -97,7 +107,7 @@ class Plan:
 
     def panel_environment(self, world: World, ports: Ports) -> dict[str, str]:
         """Return the variables by which our processes find the panel and use it."""
-        named = LOCAL_ACCOUNT
+        named = dict(LOCAL_ACCOUNT)
         if self.runs_sandbox:
             named |= {
                 f"{PANEL}URL": f"http://{LOOPBACK}:{ports['sandbox']}{PANEL_PATH}",

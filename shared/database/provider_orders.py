@@ -18,7 +18,7 @@ from shared.contracts.identifiers import LicenseId
 from shared.database.pool import Connection, Pool, borrowed
 from shared.database.provider_moves import LOCK, Move, move, tell
 from shared.database.provider_pauses import PauseTimes, calm, pause_account, pause_after_loss
-from shared.database.provider_rows import BY_ID, READ_LOOKS, evidence_json, look_of, order_of
+from shared.database.provider_rows import BY_ID, READ_LOOKS, evidence_json, look_of, order_of, plain
 from shared.database.provider_statements import (
     ACCEPTS,
     ACCOUNT_STATE,
@@ -287,7 +287,7 @@ class PostgresProviderOrders:
                 if row["settled_in"] is preferred and not row["doubtful"] and len(known) < CANARIES_PER_FUNCTION:
                     known.append(Elid(row["elid"]))
         return LinkedServices(
-            by_elid={Elid(row["elid"]): row["order_id"] for row in rows},
+            by_elid={Elid(row["elid"]): plain(row["order_id"]) for row in rows},
             released=frozenset(Elid(row["elid"]) for row in rows if row["released"]),
             quarantined=frozenset(Elid(row["elid"]) for row in quarantined),
             canaries={made: tuple(elids) for made, elids in canaries.items()},
@@ -332,7 +332,7 @@ class PostgresProviderOrders:
         """Return the orders that are due, longest first; each is due again after `again_seconds`: bells get lost."""
         async with borrowed(self._pool, "ring for orders") as connection:
             rows = await connection.fetch(RING, orders_max, again_seconds)
-        return tuple(DueOrder(row["order_id"], LicenseId(row["license_id"])) for row in rows)
+        return tuple(DueOrder(plain(row["order_id"]), LicenseId(row["license_id"])) for row in rows)
 
     async def now(self) -> datetime:
         """Return the database's time, to be taken before a look is begun."""

@@ -1,6 +1,7 @@
 """Provider orders as they are read: one statement, and the value that a row makes."""
 
 from typing import Final, LiteralString
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -32,12 +33,17 @@ WHERE order_id = $1 AND attempt = $2 ORDER BY looked_at, id
 """
 
 
+def plain(stored: UUID) -> UUID:
+    """Return a stored id as the class of the standard library: the driver's own is no JSON."""
+    return UUID(int=stored.int)
+
+
 def order_of(row: asyncpg.Record) -> ProviderOrder:
     """Return the order in a row of `SELECT`."""
     key: bytes = row["account_key"]
     made_by = row["made_by"]
     return ProviderOrder(
-        order_id=row["order_id"],
+        order_id=plain(row["order_id"]),
         license_id=LicenseId(row["license_id"]),
         account=row["account_id"],
         number=row["number"],

@@ -22,6 +22,8 @@ BUDGET_SECONDS = 5.0
 PATIENCE_SECONDS = BUDGET_SECONDS + 10
 HEALTHY_SECONDS = 30.0
 ASK_AGAIN_SECONDS = 0.05
+PACE_SECONDS = 0.02
+"""A KA breathes between requests: a load that takes every CPU would delay the very restart that is timed."""
 FIRST_EXPIRY = date(2099, 1, 31)
 
 
@@ -44,6 +46,12 @@ class WholeStack:
     def pids_of(self, role: str) -> list[int]:
         """Return the pids of a role."""
         return [process.pid for process in self.now().processes if process.role == role]
+
+    def gateway_complaints(self, since: str) -> list[str]:
+        """Return what the gateways logged about failed requests and lost dependencies after the moment `since`."""
+        lines = [line for log in sorted(self.state.glob("logs/gateway-*.log")) for line in log.read_text().splitlines()]
+        told = [line for line in lines if '"gateway.dependency.' in line or '"gateway.request.failed"' in line]
+        return [line for line in told if line.partition('"at":"')[2] > since]
 
     def kill(self, name: str) -> None:
         """Kill a process for good, as a power cut would."""
@@ -129,6 +137,7 @@ class Load:
             renewed = replace(bought, expires_on=FIRST_EXPIRY + timedelta(days=28))
             for action, wanted in (("PURCHASE", bought), ("RENEW", renewed), ("RENEW", renewed), ("PURCHASE", bought)):
                 turn = await self._until_settled(action, wanted, turn)
+                await asyncio.sleep(PACE_SECONDS)
 
     async def _until_settled(self, action: str, wanted: Order, turn: int) -> int:
         """Ask until the answer is no longer unknown, each time at the next gateway; return the next turn."""
@@ -143,7 +152,7 @@ class Load:
 
 
 @asynccontextmanager
-async def load(stack: WholeStack, numbers: Iterator[int], players: int = 12) -> AsyncIterator[Load]:
+async def load(stack: WholeStack, numbers: Iterator[int], players: int = 8) -> AsyncIterator[Load]:
     """Run `players` at once for the time of a block, then let each finish its license."""
     playing = Load(stack.administrators(), numbers)
     async with asyncio.TaskGroup() as tasks:

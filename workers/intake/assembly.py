@@ -1,6 +1,7 @@
 """The intake role put together from what the composition root opened."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -29,6 +30,7 @@ class IntakeParts:
     clock: SystemClock
     readiness: Readiness
     registry: CollectorRegistry
+    when_joined: Callable[[], None]
 
 
 def license_intake(parts: IntakeParts, settings: Settings) -> Consumption:
@@ -54,5 +56,6 @@ def license_intake(parts: IntakeParts, settings: Settings) -> Consumption:
         readiness=parts.readiness,
         metrics=metrics,
         clock=parts.clock,
+        when_joined=parts.when_joined,
     )
     return topic_consumption(LICENSE_INTAKE, INTAKE_WORKER_GROUP, worker, ground)

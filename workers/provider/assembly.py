@@ -37,14 +37,18 @@ def panel_account(settings: Settings) -> PanelAccount:
     )
 
 
-def panel_client(settings: Settings, clock: SystemClock) -> IspLicenseClient:
+def panel_client(
+    settings: Settings, clock: SystemClock, observer: LoggingProviderObserver | None = None
+) -> IspLicenseClient:
     """Return a client of the panel, paced as the settings say. Raises `ConfigurationError`."""
     pacer = CallPacer(
         clock,
         per_second=settings.provider_isplicense_calls_per_second,
         burst=settings.provider_isplicense_calls_burst,
     )
-    return IspLicenseClient(panel_account(settings), clock=clock, observer=LoggingProviderObserver(), pacer=pacer)
+    return IspLicenseClient(
+        panel_account(settings), clock=clock, observer=observer or LoggingProviderObserver(), pacer=pacer
+    )
 
 
 def settling_rules(settings: Settings) -> SettlingRules:
@@ -75,9 +79,10 @@ def order_runner(  # noqa: PLR0913 - what a runner stands on
     clock: SystemClock,
     chance: Callable[[], float],
     provider_account: str = PROVIDER_ACCOUNT,
+    observer: LoggingProviderObserver | None = None,
 ) -> OrderRunner:
     """Return a runner of orders."""
-    observer = LoggingProviderObserver()
+    observer = observer or LoggingProviderObserver()
     looker = Looker(book=book, client=client, provider_account=provider_account)
     return OrderRunner(
         book=book,

@@ -42,6 +42,8 @@ class ProviderSurroundings:
     metrics: WorkerMetrics
     clock: SystemClock
     chance: Callable[[], float]
+    when_joined: Callable[[], None]
+    """Called once, as soon as this worker is a member of its group."""
 
 
 def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumption:
@@ -77,7 +79,9 @@ def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumpt
         metrics=around.metrics,
         clock=around.clock,
     )
-    return Consumption(subscription=subscription, lane=lane, offsets=offsets, watch=watch)
+    return Consumption(
+        subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=around.when_joined
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

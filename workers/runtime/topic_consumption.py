@@ -28,6 +28,8 @@ class Ground:
     readiness: Readiness
     metrics: WorkerMetrics
     clock: SystemClock
+    when_joined: Callable[[], None] = lambda: None
+    """Called once, when all is built and the group joined."""
 
 
 def topic_consumption(topic: str, group: str, worker: BatchWorker, ground: Ground) -> Consumption:
@@ -63,4 +65,6 @@ def topic_consumption(topic: str, group: str, worker: BatchWorker, ground: Groun
         metrics=ground.metrics,
         clock=ground.clock,
     )
-    return Consumption(subscription=subscription, lane=lane, offsets=offsets, watch=watch)
+    return Consumption(
+        subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=ground.when_joined
+    )
