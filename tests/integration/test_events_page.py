@@ -12,8 +12,6 @@ import pytest
 from shared.contracts.topics import LICENSE_EVENTS, LICENSE_INTAKE
 from tests.integration.intake_rig import intake_rig
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.services]
-
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text(encoding="utf-8")
 PROGRAMS = {found[1]: found[0] for found in re.findall(r"```python\n(# (\w+)\.py .*?)```", PAGE, re.DOTALL)}
 
@@ -30,6 +28,8 @@ def test_the_consumer_is_fifteen_lines() -> None:
     assert len(code) <= 15
 
 
+@pytest.mark.services
+@pytest.mark.asyncio
 async def test_producer_and_consumer_of_the_page_work_as_they_stand(
     database_url: str, kafka_server: str, topic_prefix: str, tmp_path: Path
 ) -> None:
