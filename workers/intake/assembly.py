@@ -13,6 +13,7 @@ from shared.settings import Settings
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import IntakeMetrics, WorkerMetrics
 from workers.intake.batch import IntakeBatchWorker
+from workers.intake.commands_out import CommandsOut
 from workers.intake.ports import RequestLog
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
@@ -38,9 +39,8 @@ def license_intake(parts: IntakeParts, settings: Settings) -> Consumption:
     metrics = WorkerMetrics.bound_to(parts.registry)
     worker = IntakeBatchWorker(
         requests=parts.requests,
-        commands=parts.commands,
+        commands=CommandsOut(producer=parts.commands, topic_prefix=settings.topic_prefix),
         dead_letters=DeadLetters(producer=parts.dead_letters, metrics=metrics),
-        topic_prefix=settings.topic_prefix,
         business_clock=parts.business_clock,
         clock=parts.clock,
         chance=secrets.SystemRandom().random,
