@@ -222,9 +222,11 @@ async def _portions(
     settings: "Settings", connection: "OwnConnection", dead_topic: str, choice: Choice
 ) -> "AsyncIterator[list[tuple[Letter, LetterAction | None]]]":
     from keyway.cli.dead_letters import read_letters
+    from keyway.cli.topics import read_declaration
     from shared.database.dead_letter_actions import done_letters
 
-    async for letters in read_letters(settings.require_kafka_bootstrap(), dead_topic, choice.named):
+    count = read_declaration().topics[dead_topic.removeprefix(settings.topic_prefix)].partitions
+    async for letters in read_letters(settings.require_kafka_bootstrap(), dead_topic, count, choice.named):
         meant = [letter for letter in letters if choice.takes(letter)]
         if meant:
             done = await done_letters(connection, [letter.place for letter in meant])
@@ -281,7 +283,7 @@ async def _deal_with(
             for letter, state in portion:
                 obstacle = letter.obstacle if action is LetterAction.RETRIED and state is None else None
                 if obstacle is not None:
-                    log.error("dead_letter.not_retried", letter=letter.name, topic=dead_topic, reason=obstacle)
+                    log.error("dead_letter.not_retried", detail=obstacle, **_where(letter))
                 tally["skipped"] += state is not None
                 tally["failed"] += obstacle is not None
                 if state is None and obstacle is None:
@@ -296,12 +298,15 @@ async def _deal_with(
                 log.info(
                     "dead_letter.dealt_with",
                     outcome=action,
-                    letter=letter.name,
-                    topic=dead_topic,
                     reason=letter.reason,
                     attempt=letter.attempt,
+                    **_where(letter),
                 )
     return tally
+
+
+def _where(letter: "Letter") -> dict[str, Any]:
+    return {"topic": letter.record.topic, "partition": letter.record.partition, "offset": letter.record.offset}
 
 
 async def _send_back(letters: "Sequence[Letter]", producer: Any) -> None:  # noqa: ANN401 - handed through

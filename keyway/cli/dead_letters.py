@@ -85,9 +85,9 @@ def _origin(text: str) -> tuple[str, int, int] | None:
 
 
 async def read_letters(
-    bootstrap: str, topic: str, chosen: Collection[tuple[int, int]] = ()
+    bootstrap: str, topic: str, count: int, chosen: Collection[tuple[int, int]] = ()
 ) -> AsyncIterator[list[Letter]]:
-    """Yield the letters that stand on `topic` now, a portion at a time, in order per partition.
+    """Yield the letters that stand on `topic` (of `count` partitions) now, a portion at a time, in order per partition.
 
     With `chosen` (partition, offset) those alone are read. Raises `UnavailableError` when the topic is not known or
     the broker falls silent.
@@ -102,7 +102,9 @@ async def read_letters(
     )
     try:
         await consumer.start()
-        async for records in _portions(consumer, topic, chosen):
+        if topic not in await consumer.topics():
+            raise UnavailableError(f"there is no topic {topic}: run `keyway topics apply`")
+        async for records in _portions(consumer, [TopicPartition(topic, number) for number in range(count)], chosen):
             yield [letter_of(record) for record in records]
     except (KafkaError, OSError) as error:
         raise UnavailableError(f"Kafka at {bootstrap} does not answer ({type(error).__name__}): try again") from None
@@ -112,15 +114,14 @@ async def read_letters(
 
 async def _portions(
     consumer: Any,  # noqa: ANN401 - the library is untyped
-    topic: str,
+    partitions: Sequence[TopicPartition],
     chosen: Collection[tuple[int, int]],
 ) -> AsyncIterator[Sequence[ConsumedRecord]]:
-    partitions = await _partitions(consumer, topic)
     consumer.assign(partitions)
     begins, ends = await consumer.beginning_offsets(partitions), await consumer.end_offsets(partitions)
     if chosen:
         for number, offset in sorted(chosen):
-            partition = TopicPartition(topic, number)
+            partition = TopicPartition(partitions[0].topic, number)
             if begins.get(partition, 0) <= offset < ends.get(partition, 0):
                 consumer.assign([partition])
                 consumer.seek(partition, offset)
@@ -152,12 +153,6 @@ async def _until(
         for partition in tuple(left):
             if await consumer.position(partition) >= left[partition]:
                 del left[partition]
-
-
-async def _partitions(consumer: Any, topic: str) -> list[TopicPartition]:  # noqa: ANN401 - the library is untyped
-    if topic not in await consumer.topics():
-        raise UnavailableError(f"there is no topic {topic}: run `keyway topics apply`")
-    return [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
 
 
 def parcel_back(letter: Letter, producer: RecordProducer) -> Parcel:

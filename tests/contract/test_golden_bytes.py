@@ -17,8 +17,11 @@ from shared.contracts.commands import (
     LicenseCommand,
     LicensingModel,
     PurchaseLicense,
+    RecordActivation,
     RenewLicense,
     ReportUsage,
+    ResumeLicense,
+    SuspendLicense,
     TerminateLicense,
     UpgradeLicense,
 )
@@ -26,12 +29,14 @@ from shared.contracts.envelope import Envelope, day_of
 from shared.contracts.events import EventType, LicenseEventData, PublicEvent
 from shared.contracts.identifiers import CommandId, LicenseId
 from shared.contracts.replies import Reply, ReplyStatus, encode_frame, pack_frames, unpack_frames
+from shared.contracts.requests import IntakeType, RequestReference
 from shared.errors import InvalidRecordError
 from workers.license.sheet import UNSENT
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMAND_ID = CommandId(UUID("01a1f0d7-9c40-7abc-8def-0123456789ab"))
 CAUSE = UUID("01a1f0d7-0000-7000-8000-000000000001")
+REQUEST = RequestReference(source="urn:example:billing", id="7c1e", type=IntakeType.SUSPEND)
 DIGEST = BodyDigest(sha256=sha256(b"an earlier body").hexdigest(), length_bytes=15)
 
 COMMANDS: dict[str, LicenseCommand] = {
@@ -66,6 +71,11 @@ COMMANDS: dict[str, LicenseCommand] = {
     "report_usage-2": ReportUsage(
         account="ka", number="00481516", product="CloudBackup", test=False, reg_name="Acme", usage_ends=(0, 17)
     ),
+    "suspend_license": SuspendLicense(account="ka", number="00481516"),
+    "resume_license": ResumeLicense(account="ka", number="00481516"),
+    "record_activation": RecordActivation(
+        account="ka", number="00481516", seen_at=datetime(2027, 3, 1, 3, 59, tzinfo=UTC)
+    ),
 }
 
 
@@ -78,6 +88,7 @@ def envelope(command: LicenseCommand) -> Envelope:
         command=command,
         deadline_at=datetime(2027, 2, 5, 9, 30, 25, 500_000, UTC) if purchased else None,
         occurred_at=datetime(2027, 2, 5, 9, 30, tzinfo=UTC),
+        request=REQUEST if command.type == "suspend_license" else None,
     )
 
 

@@ -19,7 +19,8 @@ from shared.contracts.topics import HEADER_COMMAND_ID, LICENSE_COMMANDS, LICENSE
 from shared.kafka import ConsumedRecord
 from shared.settings import Settings
 from tests.builders import a_purchase, an_envelope
-from tests.integration.worker_rig import CLOCK
+from tests.command_line import Ran, Shell
+from tests.integration.worker_rig import CLOCK, logs_apart
 from workers.app import ROLES
 
 PARTITIONS = 24
@@ -30,6 +31,7 @@ class IntakeRig:
     settings: Settings
     producer: AIOKafkaProducer
     database: asyncpg.Connection
+    shell: Shell | None = None
     running: dict[str, tuple[asyncio.Event, asyncio.Task[None]]] = field(default_factory=dict)
 
     def start(self, *roles: str) -> None:
@@ -77,6 +79,11 @@ class IntakeRig:
     async def ask(self, request: dict[str, Any] | bytes | None, **options: Any) -> None:
         value = orjson.dumps(request) if isinstance(request, dict) else request
         await self.put(LICENSE_INTAKE, value, **options)
+
+    async def keyway(self, *arguments: str) -> Ran:
+        """Run a verb beside the roles."""
+        assert self.shell is not None
+        return await asyncio.to_thread(self.shell.keyway, *arguments)
 
     async def until(self, query: str, *arguments: Any, seconds: float = 20.0) -> None:
         ends = CLOCK.monotonic() + seconds
@@ -135,7 +142,9 @@ def a_request(kind: str, number: str, request_id: str, **changes: Any) -> dict[s
 
 
 @asynccontextmanager
-async def intake_rig(database_url: str, bootstrap: str, prefix: str, state: Path) -> AsyncIterator[IntakeRig]:
+async def intake_rig(
+    database_url: str, bootstrap: str, prefix: str, state: Path, shell: Shell | None = None
+) -> AsyncIterator[IntakeRig]:
     """A prepared installation with no role running yet; those started are ended."""
     settings = Settings(
         database_url=database_url,
@@ -149,9 +158,12 @@ async def intake_rig(database_url: str, bootstrap: str, prefix: str, state: Path
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
     await producer.start()
     database = await asyncpg.connect(database_url)
-    rig = IntakeRig(settings=settings, producer=producer, database=database)
+    rig = IntakeRig(settings=settings, producer=producer, database=database, shell=shell)
+    if shell is not None:
+        shell.export(database_url=database_url, kafka_bootstrap=bootstrap, topic_prefix=prefix)
     try:
-        yield rig
+        with logs_apart():
+            yield rig
     finally:
         for stop, task in rig.running.values():
             stop.set()

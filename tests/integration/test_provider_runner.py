@@ -10,6 +10,7 @@ import pytest_asyncio
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import OrderState
 from shared.domain.provider_outcome import Refusal
+from shared.domain.provider_service import Found
 from shared.domain.provisioning import StepKind
 from tests.integration.provider_rig import CLOCK, KEYED, LITE, MODULE, RULES, ProviderRig, a_client, provider_rig
 
@@ -127,3 +128,17 @@ async def test_a_module_without_its_parent_is_refused_here(rig: ProviderRig) -> 
 async def test_a_service_is_released_once_and_gone_counts_as_released(rig: ProviderRig) -> None:
     (order,) = await rig.settled(await rig.store(kind=StepKind.END, elid=Elid(4_711)))
     assert order.state is OrderState.CONFIRMED
+
+
+async def test_a_service_that_carries_the_marker_is_adopted_and_not_ordered(rig: ProviderRig) -> None:
+    """As after a restored backup: the books have forgotten the send, the panel has not."""
+    order_id = await rig.store(LITE)
+    (first,) = await rig.settled(order_id)
+    await rig.execute(
+        "UPDATE provider_order SET state = 'intended', elid = NULL, how = NULL, decided_at = NULL, detailed_at = NULL,"
+        " settled_at = NULL, announced_at = NULL"
+    )
+    (again,) = await rig.settled(order_id)
+    assert again.elid == first.elid
+    assert again.how is Found.MARKER
+    assert len(await rig.sandbox.charges()) == 1

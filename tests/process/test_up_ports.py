@@ -78,7 +78,7 @@ def test_up_on_a_taken_fixed_port_fails_with_one_sentence_and_starts_nothing(tmp
 
 
 def test_workers_are_counted_as_asked_and_unknown_roles_refused() -> None:
-    everything = {"license": 1, "provider": 1, "relay": 1, "scheduler": 1}
+    everything = {"license": 1, "provider": 1, "relay": 1, "scheduler": 1, "intake": 1}
     assert worker_counts("", "") == everything
     assert worker_counts("license=4", "") == {**everything, "license": 4}
     assert worker_counts("", "license,relay") == {**everything, "license": 0, "relay": 0}

@@ -41,10 +41,10 @@ def test_every_declared_metric_is_registered_by_one_of_the_parts() -> None:
     registry = CollectorRegistry()
     WorkerMetrics.bound_to(registry)
     GatewayMetrics.bound_to(registry)
+    IntakeMetrics.bound_to(registry)
     RelayMetrics.bound_to(registry)
     SchedulerMetrics.bound_to(registry)
     UsageMetrics.bound_to(registry)
-    IntakeMetrics.bound_to(registry)
     ProviderMetrics.bound_to(registry)
     text = generate_latest(registry).decode()
 

@@ -24,6 +24,7 @@ from shared.settings import Settings
 from shared.telemetry.health import Readiness
 from workers.app.foundations import open_admin_port, open_producer
 from workers.intake.assembly import IntakeParts, license_intake
+from workers.runtime.process import settle_garbage_collector
 
 
 async def run_intake_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -50,5 +51,6 @@ async def run_intake_worker(settings: Settings, stop: asyncio.Event) -> None:
             clock=clock,
             readiness=readiness,
             registry=registry,
+            when_joined=settle_garbage_collector,
         )
         await license_intake(parts, settings).run(stop)

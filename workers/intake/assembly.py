@@ -1,6 +1,7 @@
 """The intake role put together from what the composition root opened."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -12,10 +13,10 @@ from shared.settings import Settings
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import IntakeMetrics, WorkerMetrics
 from workers.intake.batch import IntakeBatchWorker
+from workers.intake.commands_out import CommandsOut
 from workers.intake.ports import RequestLog
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
-from workers.runtime.process import settle_garbage_collector
 from workers.runtime.topic_consumption import Ground, topic_consumption
 
 
@@ -30,6 +31,7 @@ class IntakeParts:
     clock: SystemClock
     readiness: Readiness
     registry: CollectorRegistry
+    when_joined: Callable[[], None]
 
 
 def license_intake(parts: IntakeParts, settings: Settings) -> Consumption:
@@ -37,9 +39,8 @@ def license_intake(parts: IntakeParts, settings: Settings) -> Consumption:
     metrics = WorkerMetrics.bound_to(parts.registry)
     worker = IntakeBatchWorker(
         requests=parts.requests,
-        commands=parts.commands,
+        commands=CommandsOut(producer=parts.commands, topic_prefix=settings.topic_prefix),
         dead_letters=DeadLetters(producer=parts.dead_letters, metrics=metrics),
-        topic_prefix=settings.topic_prefix,
         business_clock=parts.business_clock,
         clock=parts.clock,
         chance=secrets.SystemRandom().random,
@@ -55,6 +56,6 @@ def license_intake(parts: IntakeParts, settings: Settings) -> Consumption:
         readiness=parts.readiness,
         metrics=metrics,
         clock=parts.clock,
-        when_joined=settle_garbage_collector,
+        when_joined=parts.when_joined,
     )
     return topic_consumption(LICENSE_INTAKE, INTAKE_WORKER_GROUP, worker, ground)

@@ -3,31 +3,31 @@
 1. `translate` every record; what nobody can read is a dead letter.
 2. Remember each (`source`, `id`) with the id of its command, made from both and from the moment of its first arrival.
    A request seen before keeps that id; with other content it is a dead letter (`id_reuse`).
-3. Publish the command of every request that is not handed over yet; note it once Kafka has acknowledged.
+3. Publish the command of every request that is not handed over yet, in order, and note that, before the next batch.
 
-A crash between the last two publishes a command again under the same id, which the license role drops. A request that
-was handed over is never published again, however old it is: the topic may be read anew from its start.
+A crash between publishing and noting publishes a command again under the same id, which the license role drops. A
+request that was handed over is never published again, however old it is: the topic may be read anew from its start.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 import structlog
 
 from shared.clock import BusinessClock, SystemClock
-from shared.contracts.codec import encode_envelope, encode_intake_outcome
+from shared.contracts.codec import encode_intake_outcome
 from shared.contracts.envelope import Envelope, cause_of_request, command_id_of_request, new_id
 from shared.contracts.events import IntakeOutcomeEvent, intake_outcome_data
-from shared.contracts.identifiers import partition_of
 from shared.contracts.outcomes import RejectionCode
-from shared.contracts.topics import HEADER_COMMAND_ID, LICENSE_COMMANDS, LICENSE_COMMANDS_PARTITIONS
+from shared.contracts.topics import LICENSE_COMMANDS
 from shared.domain.effects import OutboxEvent
 from shared.domain.intake import KnownRequest, NewRequest, PublicRequest
 from shared.errors import ConflictError, InvalidRecordError, StoreRefusedError, UnavailableError
-from shared.kafka import ConsumedRecord, RecordProducer
+from shared.kafka import ConsumedRecord
 from shared.telemetry.metrics import IntakeMetrics, Phase, RetriedStep, WorkerMetrics
+from workers.intake.commands_out import CommandsOut
 from workers.intake.ports import RequestLog
 from workers.intake.translate import translate
 from workers.runtime.backoff import delay_seconds
@@ -51,30 +51,29 @@ class IntakeBatchWorker:
     """Carries batches of public requests through; see `runtime.lane.BatchWorker` for the contract."""
 
     requests: RequestLog
-    commands: RecordProducer
+    commands: CommandsOut
     dead_letters: DeadLetters
-    topic_prefix: str
     business_clock: BusinessClock
     clock: SystemClock
     chance: Callable[[], float]
     worker_metrics: WorkerMetrics
     metrics: IntakeMetrics
-    _underway: set[Key] = field(default_factory=set, init=False)
-    """Requests whose commands are sent and not noted yet; batches are settled in order, so a repeat may rely on it."""
 
-    async def work(self, records: Sequence[ConsumedRecord], is_stale: Callable[[], bool]) -> "Handover | None":
-        """Carry out a batch and begin to send commands and dead letters. Never raises."""
+    async def work(self, records: Sequence[ConsumedRecord], is_stale: Callable[[], bool]) -> Shipment | None:
+        """Hand a batch over, and begin to send its dead letters. Never raises."""
         self.worker_metrics.batch_commands.observe(len(records))
         with self.worker_metrics.phase_seconds[Phase.DECODE].time():
             readings = [read_record(record) for record in records]
         wanted = {reading.key: reading for reading in reversed(readings) if isinstance(reading, PublicRequest)}
         with self.worker_metrics.phase_seconds[Phase.HANDLE].time():
             known = await self._remember(list(wanted.values()), is_stale)
-        if known is None:
-            return None
-        parcels, keys = self._parcels(records, readings, known)
+            if known is None:
+                return None
+            commands, letters = self._sorted(records, readings, known)
+            if not await self._hand_over(commands, is_stale):
+                return None
         shipment = Shipment(
-            parcels=parcels,
+            parcels=letters,
             is_stale=is_stale,
             clock=self.clock,
             chance=self.chance,
@@ -82,11 +81,7 @@ class IntakeBatchWorker:
             seconds=self.worker_metrics.phase_seconds[Phase.REPLY],
         )
         await shipment.begin()
-        return Handover(
-            shipment=shipment,
-            note=partial(self._note, keys, is_stale),
-            over=partial(self._underway.difference_update, keys),
-        )
+        return shipment
 
     async def _remember(self, requests: Sequence[PublicRequest], is_stale: Callable[[], bool]) -> Known | None:
         if not requests:
@@ -128,31 +123,29 @@ class IntakeBatchWorker:
         value = encode_intake_outcome(event)
         return OutboxEvent(event_id=event.event_id, type=event.type, sequence=None, value=value)
 
-    def _parcels(
+    def _sorted(
         self, records: Sequence[ConsumedRecord], readings: Sequence[Reading], known: Known
-    ) -> tuple[list[Parcel], Collection[Key]]:
-        """Return what is to be sent, and the requests whose commands are among it."""
-        parcels: list[Parcel] = []
-        handed_over: list[Key] = []
+    ) -> tuple[Mapping[Key, Envelope], list[Parcel]]:
+        """Return the commands to be handed over, in order, and the dead letters."""
+        commands: dict[Key, Envelope] = {}
+        letters: list[Parcel] = []
         for record, reading in zip(records, readings, strict=True):
             found = reading if isinstance(reading, InvalidRecordError) else known[reading.key]
             if isinstance(reading, InvalidRecordError) or isinstance(found, InvalidRecordError):
                 assert isinstance(found, InvalidRecordError)  # noqa: S101 - an unreadable record is its own finding
-                parcels.append(self.dead_letters.letter(record, found))
+                letters.append(self.dead_letters.letter(record, found))
             elif found.content_sha256 != reading.content_sha256:
                 detail = "this source and id were used before for another request"
-                parcels.append(self.dead_letters.letter(record, InvalidRecordError("id_reuse", detail)))
-            elif found.is_handed_over or reading.key in self._underway:
+                letters.append(self.dead_letters.letter(record, InvalidRecordError("id_reuse", detail)))
+            elif found.is_handed_over or reading.key in commands:
                 self.metrics.requests["repeated"].inc()
             else:
-                handed_over.append(reading.key)
-                self._underway.add(reading.key)
-                parcels.append(self._command(reading, found))
+                commands[reading.key] = self._envelope(reading, found)
                 self.metrics.requests["handed_over"].inc()
-        return parcels, handed_over
+        return commands, letters
 
-    def _command(self, request: PublicRequest, known: KnownRequest) -> Parcel:
-        envelope = Envelope(
+    def _envelope(self, request: PublicRequest, known: KnownRequest) -> Envelope:
+        return Envelope(
             command_id=known.command_id,
             correlation_id=known.command_id,
             causation_id=cause_of_request(*request.key),
@@ -161,22 +154,22 @@ class IntakeBatchWorker:
             occurred_at=self.clock.now(),
             request=request.reference,
         )
-        key = envelope.license_id.encode()
-        return Parcel(
-            step=RetriedStep.COMMAND,
-            producer=self.commands,
-            topic=self.topic_prefix + LICENSE_COMMANDS,
-            partition=partition_of(key, LICENSE_COMMANDS_PARTITIONS),
-            key=key,
-            value=encode_envelope(envelope),
-            headers=[(HEADER_COMMAND_ID, known.command_id.bytes)],
-        )
 
-    async def _note(self, keys: Collection[Key], is_stale: Callable[[], bool]) -> bool:
-        """Note that the commands stand on the topic; False when the records were taken away meanwhile."""
-        if not keys:
-            return True
-        return await self._until_done(partial(self._noted, keys), is_stale) is True
+    async def _hand_over(self, commands: Mapping[Key, Envelope], is_stale: Callable[[], bool]) -> bool:
+        """Publish commands and note that they stand on the topic; False when the records were taken away meanwhile."""
+        left: Sequence[Envelope] = list(commands.values())
+        attempt = 0
+        while left:
+            before, left = len(left), await self.commands.publish(left)
+            if left and len(left) == before:
+                attempt += 1
+                self.worker_metrics.retries[RetriedStep.COMMAND].inc()
+                if attempt % LOG_EVERY_ATTEMPTS == 1:
+                    log.warning("worker.send.failed", topic=LICENSE_COMMANDS, count=len(left), attempt=attempt)
+                await self.clock.sleep(delay_seconds(attempt, self.chance()))
+            if left and is_stale():
+                return False
+        return not commands or await self._until_done(partial(self._noted, commands.keys()), is_stale) is True
 
     async def _noted(self, keys: Collection[Key]) -> bool:
         await self.requests.hand_over(keys, self.clock.now())
@@ -198,22 +191,6 @@ class IntakeBatchWorker:
             if is_stale():
                 return None
             await self.clock.sleep(delay_seconds(attempt, self.chance()))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Handover:
-    """The settlement of a batch: everything acknowledged, and then noted."""
-
-    shipment: Shipment
-    note: Callable[[], Awaitable[bool]]
-    over: Callable[[], None]
-
-    async def settled(self) -> bool:
-        """Wait for the acknowledgments and the note; False when the records were taken away meanwhile."""
-        try:
-            return await self.shipment.settled() and await self.note()
-        finally:
-            self.over()
 
 
 def read_record(record: ConsumedRecord) -> Reading:
