@@ -57,6 +57,7 @@ UNSAID: Mapping[type[Answer], ReplyStatus] = {
     Pending: ReplyStatus.PENDING,
     Waiting: ReplyStatus.IN_LINE,
     Noted: ReplyStatus.NOTED,
+    Done: ReplyStatus.NOTED,
 }
 """Answers that are remembered and never sent."""
 
