@@ -28,6 +28,16 @@ from shared.contracts.commands import (
 from shared.contracts.envelope import ENVELOPE_VERSION, Envelope
 from shared.contracts.events import EVENT_SOURCE, AttentionEvent, EventType, PublicEvent
 from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, CommandId
+from shared.contracts.key_commands import (
+    ConvertToEdition,
+    CreateKey,
+    ModifyKey,
+    ReinstateSus,
+    RenewKey,
+    RenewSus,
+    SetRemainingActivations,
+    TerminateKey,
+)
 from shared.errors import InvalidRecordError
 
 UUID_VERSION = 7
@@ -41,6 +51,14 @@ _COMMANDS: Mapping[str, TypeAdapter[LicenseCommand]] = {
     "record_provider_outcome": TypeAdapter(RecordProviderOutcome),
     "lapse_license": TypeAdapter(LapseLicense),
     "close_upstream": TypeAdapter(CloseUpstream),
+    "create_key": TypeAdapter(CreateKey),
+    "modify_key": TypeAdapter(ModifyKey),
+    "terminate_key": TypeAdapter(TerminateKey),
+    "renew_key": TypeAdapter(RenewKey),
+    "renew_sus": TypeAdapter(RenewSus),
+    "reinstate_sus": TypeAdapter(ReinstateSus),
+    "convert_to_edition": TypeAdapter(ConvertToEdition),
+    "set_remaining_activations": TypeAdapter(SetRemainingActivations),
 }
 
 
@@ -176,6 +194,11 @@ def decode_details(body: bytes) -> dict[str, str]:
     if not body:
         return {}
     return {str(name): str(value) for name, value in _members(body).items()}
+
+
+def encode_key_structure(structure: Mapping[str, object]) -> bytes:
+    """Return a key structure (`domain.key_structure`) as the JSON that callers get."""
+    return orjson.dumps(dict(structure))
 
 
 def encode_audit_entry(story: Mapping[str, object]) -> bytes:

@@ -16,6 +16,8 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
+from shared.contracts.key_commands import KeyCommand
+
 
 class LicensingModel(StrEnum):
     """How a license is billed: `APS_PROTOCOL_MODEL` 2 or 3."""
@@ -164,6 +166,6 @@ class CloseUpstream:
 
 CallersCommand = PurchaseLicense | RenewLicense | UpgradeLicense | TerminateLicense | ReportUsage
 """What callers ask."""
-LicenseCommand = CallersCommand | RecordProviderOutcome | LapseLicense | CloseUpstream
+LicenseCommand = CallersCommand | KeyCommand | RecordProviderOutcome | LapseLicense | CloseUpstream
 Operation = PurchaseLicense | RenewLicense | UpgradeLicense
 """The commands that issue a body and leave a fingerprint."""
