@@ -6,14 +6,11 @@ from typing import Final, LiteralString
 import asyncpg
 
 from shared.database.pool import Pool, borrowed
-from shared.domain.owners import AccountLink, Owner, OwnerKind, Owners
+from shared.domain.key_owners import LinkedAccount, Owner, OwnerBook, OwnerKind
 
 OWNERS: Final[LiteralString] = """
-SELECT o.owner_id, o.kind, o.reseller_id, o.name, o.suspended, p.items,
-    coalesce(c.ids, '{}') AS configurations, c.default_id
+SELECT o.owner_id, o.kind, o.reseller_id, o.suspended, coalesce(c.ids, '{}') AS configurations, c.default_id
 FROM owner AS o
-LEFT JOIN owner AS r ON r.owner_id = o.reseller_id
-LEFT JOIN price_list AS p ON p.name = coalesce(o.price_list, r.price_list)
 LEFT JOIN (
     SELECT owner_id, array_agg(configuration_id) AS ids, max(configuration_id) FILTER (WHERE is_default) AS default_id
     FROM product_configuration GROUP BY owner_id
@@ -21,7 +18,11 @@ LEFT JOIN (
 ORDER BY o.owner_id
 """
 
-LINKS: Final[LiteralString] = "SELECT account_id, owner_id, default_client FROM account_owner ORDER BY account_id"
+LINKS: Final[LiteralString] = """
+SELECT a.account_id, a.owner_id, a.default_client, p.items
+FROM account_owner AS a LEFT JOIN price_list AS p ON p.name = a.price_list
+ORDER BY a.account_id
+"""
 
 
 class PostgresOwners:
@@ -33,56 +34,36 @@ class PostgresOwners:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def all(self) -> Owners:
+    async def all(self) -> OwnerBook:
         """Return everything as of one moment."""
         async with (
             borrowed(self._pool, "read owners") as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             owners, links = await connection.fetch(OWNERS), await connection.fetch(LINKS)
-        return Owners(
-            owners={row["owner_id"]: _owner(row) for row in owners},
-            links={
-                row["account_id"]: AccountLink(owner_id=row["owner_id"], default_client=row["default_client"])
-                for row in links
-            },
+        return OwnerBook(
+            owners={row["owner_id"]: owner_in(row) for row in owners},
+            accounts={row["account_id"]: link_in(row) for row in links},
         )
 
-    async def add(
-        self,
-        owner_id: str,
-        kind: OwnerKind,
-        *,
-        reseller_id: str | None = None,
-        name: str = "",
-        prices: str | None = None,
-    ) -> bool:
+    async def add(self, owner_id: str, kind: OwnerKind, *, reseller: str | None = None, name: str = "") -> bool:
         """Add a reseller or client; return False, changing nothing, when the id is taken."""
         async with borrowed(self._pool, "add owner") as connection:
             added = await connection.fetchval(
-                "INSERT INTO owner (owner_id, kind, reseller_id, name, price_list) VALUES ($1, $2, $3, $4, $5)"
+                "INSERT INTO owner (owner_id, kind, reseller_id, name) VALUES ($1, $2, $3, $4)"
                 " ON CONFLICT (owner_id) DO NOTHING RETURNING true",
                 owner_id,
                 kind.value,
-                reseller_id,
+                reseller,
                 name,
-                prices,
             )
         return added is not None
 
     async def suspend(self, owner_id: str, *, suspended: bool) -> bool:
-        """Suspend or resume an owner with all keys; return False when there is no such owner."""
+        """Suspend or resume an owner; return False when there is no such owner."""
         async with borrowed(self._pool, "suspend owner") as connection:
             found = await connection.fetchval(
                 "UPDATE owner SET suspended = $2 WHERE owner_id = $1 RETURNING true", owner_id, suspended
-            )
-        return found is not None
-
-    async def set_price_list(self, owner_id: str, prices: str | None) -> bool:
-        """Give an owner a price list, or with None that of its reseller; return False when there is no such owner."""
-        async with borrowed(self._pool, "set price list") as connection:
-            found = await connection.fetchval(
-                "UPDATE owner SET price_list = $2 WHERE owner_id = $1 RETURNING true", owner_id, prices
             )
         return found is not None
 
@@ -121,16 +102,19 @@ class PostgresOwners:
                 )
         return added is not None
 
-    async def link(self, account: str, owner_id: str, *, default_client: str | None = None) -> None:
-        """Let `account` speak for an owner from now on."""
+    async def link(
+        self, account: str, owner_id: str, *, default_client: str | None = None, price_list: str | None = None
+    ) -> None:
+        """Let `account` speak for an owner from now on, with this default client and price list."""
         async with borrowed(self._pool, "link account") as connection:
             await connection.execute(
-                "INSERT INTO account_owner (account_id, owner_id, default_client) VALUES ($1, $2, $3)"
-                " ON CONFLICT (account_id) DO UPDATE"
-                " SET owner_id = EXCLUDED.owner_id, default_client = EXCLUDED.default_client",
+                "INSERT INTO account_owner (account_id, owner_id, default_client, price_list) VALUES ($1, $2, $3, $4)"
+                " ON CONFLICT (account_id) DO UPDATE SET owner_id = EXCLUDED.owner_id,"
+                " default_client = EXCLUDED.default_client, price_list = EXCLUDED.price_list",
                 account,
                 owner_id,
                 default_client,
+                price_list,
             )
 
     async def unlink(self, account: str) -> bool:
@@ -140,14 +124,23 @@ class PostgresOwners:
         return found is not None
 
 
-def _owner(row: asyncpg.Record) -> Owner:
+def owner_in(row: asyncpg.Record) -> Owner:
+    """Return the owner in a row of `OWNERS`."""
     return Owner(
         owner_id=row["owner_id"],
         kind=OwnerKind(row["kind"]),
-        reseller_id=row["reseller_id"],
-        name=row["name"],
+        reseller=row["reseller_id"],
         suspended=row["suspended"],
-        configurations=frozenset(row["configurations"]),
         default_configuration=row["default_id"],
-        items=None if row["items"] is None else frozenset(row["items"]),
+        configurations=frozenset(row["configurations"]),
+    )
+
+
+def link_in(row: asyncpg.Record) -> LinkedAccount:
+    """Return the account link in a row of `LINKS`."""
+    return LinkedAccount(
+        account=row["account_id"],
+        owner=row["owner_id"],
+        default_client=row["default_client"],
+        price_list=None if row["items"] is None else frozenset(row["items"]),
     )
