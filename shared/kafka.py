@@ -5,11 +5,13 @@
 | commands | all | unknown: the command may be in the log; the asker gets 504 and its repeat converges |
 | replies | 1 | nothing: the stored reply is sent again when the command is redelivered or repeated |
 | events | all | nothing: the outbox row stays until the relay has published it |
+| relay | all, idempotent | nothing: as for events; made anew when it failed |
 | dead letters | all | the record's offset must not move: send again |
 
-None is idempotent: such batches never expire, which is wrong for a caller who already has an answer, and order holds
-without it (one request in flight per broker, retries go first); command ids absorb the duplicates. Producers are used
-with an explicit partition (`contracts.identifiers.partition_of`), so no client-side partitioner ever decides.
+Only the relay's is idempotent: such batches never expire, which is wrong for a caller who already has an answer, and
+order holds without it (one request in flight per broker, retries go first); command ids absorb the duplicates.
+Producers are used with an explicit partition (`contracts.identifiers.partition_of`): no client-side partitioner ever
+decides.
 
 The libraries' classes are untyped; the protocols here say what we use of them.
 """
@@ -263,6 +265,20 @@ def event_producer(bootstrap: str) -> RecordProducer:
         acks="all",
         max_request_size=1024 * 1024 - RECORD_HEAD_BYTES,
         **_shared_options(),
+    )
+    return producer
+
+
+def relay_producer(bootstrap: str) -> RecordProducer:
+    """Return the relay's idempotent producer: its own retries never write a batch twice."""
+    options = _shared_options()
+    options["enable_idempotence"] = True
+    producer: RecordProducer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        client_id="keyway-relay",
+        acks="all",
+        max_request_size=1024 * 1024 - RECORD_HEAD_BYTES,
+        **options,
     )
     return producer
 

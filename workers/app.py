@@ -23,6 +23,7 @@ from shared.contracts.topics import (
 from shared.database.catalogs import PostgresCatalogs
 from shared.database.command_result_days import ensure_command_result_days
 from shared.database.license_store import PostgresLicenseStore
+from shared.database.outbox import PostgresOutbox, PostgresOutboxMarks
 from shared.database.pool import Pool, borrowed, open_pool
 from shared.database.signing_keys import PostgresSigningKeys
 from shared.domain.case import Policy
@@ -30,23 +31,30 @@ from shared.errors import ConfigurationError, UnavailableError
 from shared.kafka import (
     RecordProducer,
     dead_letter_producer,
+    event_producer,
+    relay_producer,
     reply_producer,
     require_c_extensions,
     start_client,
     warm_up,
 )
-from shared.security.watched_keys import WatchedSigner, load_signer
+from shared.security.watched_keys import load_signer
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 from shared.telemetry.logging import configure_logging
-from shared.telemetry.metrics import WorkerMetrics
+from shared.telemetry.metrics import RelayMetrics, WorkerMetrics
 from workers.license.handler import LicenseHandler
 from workers.license.observer import MeasuringObserver
-from workers.license.rules_source import RefreshedRules, load_rules
+from workers.license.publishing import FastPublisher
+from workers.license.rules_source import load_rules
 from workers.license.subscriber import Surroundings, license_commands
+from workers.outbox import OUTBOX_PARTITIONS, OutboxSender
+from workers.relay.press import RenewedPress
+from workers.relay.relay import Relay
 from workers.runtime.process import run_process
 
 KEEP_DAYS_SECONDS = 3600.0
+STALE_SECONDS = 5.0
 KEEP_DAYS_AGAIN_SECONDS = 10.0
 
 log = structlog.get_logger()
@@ -81,6 +89,7 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
         stack.push_async_callback(store.close)
         replies = await _open_producer(stack, reply_producer(bootstrap), bootstrap)
         dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        publisher = await _open_publisher(stack, settings, metrics, clock)
         await warm_up(replies, _partition_counts(settings.topic_prefix))
         await warm_up(dead_letters, _partition_counts(settings.topic_prefix))
         handler = LicenseHandler(
@@ -88,6 +97,7 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
             signer=signer,
             rules=rules,
             observer=MeasuringObserver(metrics),
+            listener=publisher,
             business_clock=business_clock(settings.clock_offset_file),
             system_clock=clock,
             issuer=settings.license_issuer,
@@ -105,10 +115,54 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
             chance=secrets.SystemRandom().random,
         )
         consumption = license_commands(handler, surroundings)
-        await _beside(consumption.run(stop), rules, signer, pool, clock)
+        await _beside(consumption.run(stop), rules.watch(), signer.watch(), publisher.run(), _keep_days(pool, clock))
 
 
-ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {"license": run_license_worker}
+async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
+    """Publish what is left in the outbox until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = RelayMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        await _open_admin_port(stack, settings, readiness, registry)
+        outbox = PostgresOutbox(database_url)
+        stack.push_async_callback(outbox.close)
+        press = RenewedPress(
+            new_producer=lambda: relay_producer(bootstrap), bootstrap=bootstrap, topic_prefix=settings.topic_prefix
+        )
+        stack.push_async_callback(press.close)
+        relay = Relay(
+            outbox=outbox,
+            press=press,
+            clock=clock,
+            chance=secrets.SystemRandom().random,
+            metrics=metrics,
+            probe=readiness.probe("relay", stale_after_seconds=STALE_SECONDS),
+        )
+        await relay.run(stop)
+
+
+ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {
+    "license": run_license_worker,
+    "relay": run_relay,
+}
+
+
+async def _open_publisher(
+    stack: AsyncExitStack, settings: Settings, metrics: WorkerMetrics, clock: SystemClock
+) -> FastPublisher:
+    """Return what publishes outbox rows right after their commit; at the end it marks what it published."""
+    bootstrap = settings.require_kafka_bootstrap()
+    marks = PostgresOutboxMarks(settings.require_database_url())
+    stack.push_async_callback(marks.close)
+    events = await _open_producer(stack, event_producer(bootstrap), bootstrap)
+    await warm_up(events, {settings.topic_prefix + topic: count for topic, count in OUTBOX_PARTITIONS.items()})
+    press = OutboxSender(producer=events, topic_prefix=settings.topic_prefix)
+    publisher = FastPublisher(press=press, marks=marks, clock=clock, metrics=metrics)
+    stack.push_async_callback(publisher.mark)
+    return publisher
 
 
 async def _open_admin_port(
@@ -146,12 +200,10 @@ def _partition_counts(prefix: str) -> dict[str, int]:
     }
 
 
-async def _beside(
-    work: Coroutine[None, None, None], rules: RefreshedRules, signer: WatchedSigner, pool: Pool, clock: SystemClock
-) -> None:
+async def _beside(work: Coroutine[None, None, None], *keeping: Coroutine[None, None, None]) -> None:
     """Run `work`, and as long as it runs what keeps its surroundings fresh."""
     async with asyncio.TaskGroup() as group:
-        keepers = [group.create_task(keeper) for keeper in (rules.watch(), signer.watch(), _keep_days(pool, clock))]
+        keepers = [group.create_task(keeper) for keeper in keeping]
         await work
         for keeper in keepers:
             keeper.cancel()

@@ -179,8 +179,8 @@ def _tell(reply: Reply, number: str, outcome: _Outcome) -> None:
             _tell_rejection(reply, outcome)
         case ReplyStatus.EXPIRED:
             outcome.refuse(Unanswered.NOT_FINISHED)
-        case ReplyStatus.UNREADABLE:
-            outcome.refuse(Refused.INTERNAL)
+        case ReplyStatus.UNREADABLE | ReplyStatus.PENDING | ReplyStatus.IN_LINE | ReplyStatus.NOTED:
+            outcome.refuse(Refused.INTERNAL)  # the last three are never sent
         case _:
             assert_never(reply.status)
 

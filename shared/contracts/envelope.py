@@ -9,6 +9,7 @@ under which the result is kept, so that the day never depends on a clock at the 
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from uuid import UUID
 
 import uuid_utils.compat
@@ -43,6 +44,13 @@ class Envelope:
 def new_id() -> UUID:
     """Return a fresh UUIDv7: time-ordered, unique across processes."""
     return uuid_utils.compat.uuid7()
+
+
+def derived_id(origin: UUID, step: str) -> UUID:
+    """Return the id of what follows from `origin` at `step`: the same UUIDv7 whenever it is asked for, of its day."""
+    digest = int.from_bytes(sha256(origin.bytes + step.encode()).digest()[:16], "big")
+    chance = digest & ((1 << 80) - 1) & ~(0xF << 76) & ~(0b11 << 62)
+    return UUID(int=(origin.int >> 80 << 80) | (7 << 76) | (0b10 << 62) | chance)
 
 
 def day_of(command_id: UUID) -> date:

@@ -133,6 +133,7 @@ def _stored_license(row: asyncpg.Record, operations: Mapping[LicenseId, Mapping[
         audit_sha256=license["audit_sha256"],
         body=row["body"] or b"",
         operations=operations.get(license["license_id"], {}),
+        published_sequence=license["published_sequence"],
     )
 
 

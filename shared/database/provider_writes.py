@@ -81,7 +81,8 @@ VALUES ($1, $2, $3, $3, $4, 'provider.request', $5, $6)
 """
 SETTLE: Final[LiteralString] = "UPDATE provider_order SET settled_at = $2 WHERE order_id = $1 AND settled_at IS NULL"
 CANCEL: Final[LiteralString] = """
-UPDATE provider_order SET cancel_requested_at = $2 WHERE order_id = $1 AND cancel_requested_at IS NULL
+UPDATE provider_order SET cancel_requested_at = $2, due_at = clock_timestamp()
+WHERE order_id = $1 AND cancel_requested_at IS NULL
 """
 TELL: Final[LiteralString] = """
 INSERT INTO outbox (event_id, topic, key, license_id, command_id, type, value, created_at)

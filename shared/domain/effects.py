@@ -74,6 +74,8 @@ class LicenseWrite:
     """For a new license only; immutable afterwards."""
     audit_sha256: bytes
     """Head of the audit chain."""
+    published_sequence: int = 0
+    """Every event up to this one was known to be published when the license was read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +189,8 @@ class StoredLicense:
     """Body of the current revision; empty for a tombstone."""
     operations: Mapping[Fingerprint, int]
     """Those of the asked fingerprints that are known, each with the revision that it left."""
+    published_sequence: int = 0
+    """Every event up to this one was published."""
 
 
 @dataclass(frozen=True, slots=True)

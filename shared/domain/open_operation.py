@@ -27,6 +27,10 @@ class AttentionKind(StrEnum):
     """The outcome of an order stays unknown: people decide."""
     SURPLUS_SERVICE = "surplus_service"
     """A service of ours that no license needs."""
+    ACCESS_REFUSED = "access_refused"
+    """The provider does not take our credentials: nothing is called until the breaker closes."""
+    KEY_MISSING = "key_missing"
+    """A service is there and paid, but the provider does not show its key or last day."""
     FOREIGN_SERVICE = "foreign_service"
     """A service in our account that we did not order."""
 

@@ -203,6 +203,12 @@ class ClaimObstacle(StrEnum):
     SLOT_TAKEN = "slot_taken"
     TOO_MANY_UNRESOLVED = "too_many_unresolved"
     PAUSED = "paused"
+    BUSY = "busy"
+    """As many money calls are under way as the account allows."""
+    NOT_YET = "not_yet"
+    """The last attempt was not sent: the order waits a while before the next."""
+    CANCELED = "canceled"
+    """Nobody wants it any more."""
 
 
 def obstacle_to_claim(

@@ -227,6 +227,56 @@ LICENSE_ALERTS = MetricDefinition(
     meaning="Findings about licenses that people should look at, by kind",
     labels=("kind",),
 )
+WORKER_OUTBOX_ROWS = MetricDefinition(
+    name="keyway_worker_outbox_rows_total",
+    kind=MetricKind.COUNTER,
+    unit="rows",
+    meaning="Outbox rows after their commit, by what the worker did (published, left to the relay)",
+    labels=("outcome",),
+)
+RELAY_ACTIVE = MetricDefinition(
+    name="keyway_relay_active",
+    kind=MetricKind.GAUGE,
+    unit="processes",
+    meaning="1 for the relay that publishes, 0 for one that stands by",
+)
+RELAY_PUBLISHED = MetricDefinition(
+    name="keyway_relay_published_total",
+    kind=MetricKind.COUNTER,
+    unit="rows",
+    meaning="Outbox rows that the relay published because nobody had within its grace",
+)
+RELAY_FAILED = MetricDefinition(
+    name="keyway_relay_failed_total",
+    kind=MetricKind.COUNTER,
+    unit="rounds",
+    meaning="Rounds of the relay that a machine spoiled; nothing is lost by one",
+)
+RELAY_OLDEST_SECONDS = MetricDefinition(
+    name="keyway_relay_oldest_seconds",
+    kind=MetricKind.GAUGE,
+    unit="seconds",
+    meaning="Age of the oldest unpublished outbox row; alert above 5",
+)
+SCHEDULER_ACTIVE = MetricDefinition(
+    name="keyway_scheduler_active",
+    kind=MetricKind.GAUGE,
+    unit="processes",
+    meaning="1 for the scheduler that works, 0 for one that stands by",
+)
+SCHEDULER_SENT = MetricDefinition(
+    name="keyway_scheduler_sent_total",
+    kind=MetricKind.COUNTER,
+    unit="records",
+    meaning="Records sent because something was due, by kind (bell, lapse, close)",
+    labels=("kind",),
+)
+SCHEDULER_FAILED = MetricDefinition(
+    name="keyway_scheduler_failed_total",
+    kind=MetricKind.COUNTER,
+    unit="rounds",
+    meaning="Rounds of the scheduler that a machine spoiled; what was due stays due",
+)
 
 ALL_METRICS = tuple(value for value in tuple(globals().values()) if isinstance(value, MetricDefinition))
 """In the order written here: docs and tests walk over it."""

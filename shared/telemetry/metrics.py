@@ -116,6 +116,8 @@ class WorkerMetrics:
     conflicts: Counter
     alerts: Mapping[str, Counter]
     """By `AlertKind`."""
+    outbox_rows: Mapping[str, Counter]
+    """`published` right after the commit, or `left` to the relay."""
 
     @classmethod
     def bound_to(cls, registry: CollectorRegistry) -> Self:
@@ -143,6 +145,7 @@ class WorkerMetrics:
             ),
             conflicts=counter(registry, names.WORKER_CONFLICTS),
             alerts=counters_by(registry, names.LICENSE_ALERTS, AlertKind),
+            outbox_rows=counters_by(registry, names.WORKER_OUTBOX_ROWS, ("published", "left")),
         )
 
     def dead_letter(self, reason: str) -> None:
@@ -184,4 +187,43 @@ class GatewayMetrics:
             credential_checks=counters_by(
                 registry, names.GATEWAY_CREDENTIAL_CHECKS, ("cached", "verified", "wrong", "overloaded")
             ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayMetrics:
+    """What a relay counts."""
+
+    active: Gauge
+    published: Counter
+    failed: Counter
+    oldest_seconds: Gauge
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a relay with `registry`."""
+        return cls(
+            active=gauge(registry, names.RELAY_ACTIVE),
+            published=counter(registry, names.RELAY_PUBLISHED),
+            failed=counter(registry, names.RELAY_FAILED),
+            oldest_seconds=gauge(registry, names.RELAY_OLDEST_SECONDS),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerMetrics:
+    """What a scheduler counts."""
+
+    active: Gauge
+    sent: Mapping[str, Counter]
+    """`bell`, `lapse` and `close`."""
+    failed: Counter
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a scheduler with `registry`."""
+        return cls(
+            active=gauge(registry, names.SCHEDULER_ACTIVE),
+            sent=counters_by(registry, names.SCHEDULER_SENT, ("bell", "lapse", "close")),
+            failed=counter(registry, names.SCHEDULER_FAILED),
         )

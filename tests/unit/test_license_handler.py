@@ -66,6 +66,10 @@ class FixedClock:
 class Notes:
     outcomes: list[str] = field(default_factory=list)
     conflicts: int = 0
+    committed_batches: list[int] = field(default_factory=list)
+
+    def committed(self, effects: Sequence[CommandEffect]) -> None:
+        self.committed_batches.append(len(effects))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -125,6 +129,7 @@ class Bench:
             signer=PlainSigner(),
             rules=FixedRules(),
             observer=self.notes,
+            listener=self.notes,
             business_clock=self.business,
             system_clock=self.clock,
             issuer="keyway",

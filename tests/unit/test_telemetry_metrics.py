@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from shared.telemetry import metrics
 from shared.telemetry.metric_names import ALL_METRICS, GATEWAY_PENDING_REPLIES, MetricKind
-from shared.telemetry.metrics import GatewayMetrics, WorkerMetrics
+from shared.telemetry.metrics import GatewayMetrics, RelayMetrics, SchedulerMetrics, WorkerMetrics
 
 
 @pytest.mark.parametrize("definition", ALL_METRICS, ids=lambda definition: definition.name)
@@ -31,6 +31,8 @@ def test_every_declared_metric_is_registered_by_one_of_the_parts() -> None:
     registry = CollectorRegistry()
     WorkerMetrics.bound_to(registry)
     GatewayMetrics.bound_to(registry)
+    RelayMetrics.bound_to(registry)
+    SchedulerMetrics.bound_to(registry)
     text = generate_latest(registry).decode()
 
     assert [definition.name for definition in ALL_METRICS if f"# HELP {definition.name} " not in text] == []

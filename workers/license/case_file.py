@@ -83,6 +83,7 @@ class CaseFile:
     license: License | None = None
     version_read: int = 0
     audit_sha256: bytes = NO_AUDIT
+    published_sequence: int = 0
     body: bytes = b""
     operations: dict[Fingerprint, int] = field(default_factory=dict)
     history: list[PastRevision] = field(default_factory=list)
@@ -119,6 +120,7 @@ class CaseFile:
             license=stored.license,
             version_read=stored.version,
             audit_sha256=stored.audit_sha256,
+            published_sequence=stored.published_sequence,
             body=stored.body,
             operations=dict(stored.operations),
             history=list(history),
@@ -176,6 +178,7 @@ class CaseFile:
                 version_before=self.version_read,
                 activation_code=new_activation_code() if self.version_read == 0 else None,
                 audit_sha256=self.audit_sha256,
+                published_sequence=self.published_sequence,
             ),
         )
 

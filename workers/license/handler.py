@@ -34,7 +34,7 @@ from shared.errors import ConflictError, InvalidRecordError, StoreRefusedError, 
 from workers.license.activation_data import server_data_of
 from workers.license.case_file import ReceivedCommand
 from workers.license.desk import Desk
-from workers.license.ports import BodySigner, HandlerObserver, LicenseStore, RulesSource
+from workers.license.ports import BodySigner, CommitListener, HandlerObserver, LicenseStore, RulesSource
 from workers.license.sheet import Found, Handled, Sheet
 
 CONFLICT_ATTEMPTS_MAX = 5
@@ -49,6 +49,7 @@ class LicenseHandler:
     signer: BodySigner
     rules: RulesSource
     observer: HandlerObserver
+    listener: CommitListener
     business_clock: BusinessClock
     system_clock: SystemClock
     issuer: str
@@ -82,8 +83,10 @@ class LicenseHandler:
             sheet = Sheet(desk, found)
             handled = [sheet.handle(command) for command in received]
         if sheet.effects:
+            effects = sheet.effects_to_write()
             with self.observer.phase("write"):
-                await self.store.store(sheet.effects_to_write())
+                await self.store.store(effects)
+            self.listener.committed(effects)
         for envelope, outcome, alerts in sheet.told:
             # Only now, after the commit, so that an attempt that failed is not counted.
             self.observer.command_handled(envelope, outcome, alerts)

@@ -57,6 +57,14 @@ class RulesSource(Protocol):
         ...
 
 
+class CommitListener(Protocol):
+    """Hears of what was committed, to publish its outbox rows at once; never raises, never waits."""
+
+    def committed(self, effects: Sequence[CommandEffect]) -> None:
+        """Take the effects of one committed batch."""
+        ...
+
+
 class HandlerObserver(Protocol):
     """Watches the handler for logs and metrics; never raises, never waits."""
 

@@ -4,17 +4,19 @@ from datetime import datetime
 from typing import assert_never
 from uuid import UUID
 
-from shared.contracts.codec import encode_attention, encode_event
+from shared.contracts.codec import encode_attention, encode_event, encode_provider_request
 from shared.contracts.commands import LicenseCommand
 from shared.contracts.envelope import Envelope, new_id
 from shared.contracts.events import AttentionData, AttentionEvent, EventType
 from shared.contracts.identifiers import license_id
+from shared.contracts.topics import LICENSE_EVENTS, PROVIDER_REQUESTS
 from shared.domain.case import RevisionCause
 from shared.domain.decision import CurrentBody, Decision, Noted, Pending, Rejected, Termination, Waiting
-from shared.domain.effects import NewRevision, OutboxEvent
+from shared.domain.effects import CommandEffect, NewRevision, OutboxEvent
 from shared.domain.events import LicenseEvent, LicenseIssued, LicenseRenewed, LicenseUpgraded
 from shared.domain.license import License
 from shared.domain.open_operation import Attention
+from shared.domain.outgoing import OutgoingRecord
 from shared.domain.publication import event_type, public_event
 from workers.license.desk import Desk
 
@@ -120,3 +122,27 @@ def attention_event(
         data=AttentionData(license=number, account=account, kind=attention.kind, text=attention.text, order=order_id),
     )
     return OutboxEvent(event_id=event.event_id, type=EventType.ATTENTION, sequence=None, value=encode_attention(event))
+
+
+def outgoing_records(effect: CommandEffect) -> list[OutgoingRecord]:
+    """Return the outbox rows that the store writes for `effect`, bells first: somebody waits behind those."""
+    bells = [
+        OutgoingRecord(
+            topic=PROVIDER_REQUESTS,
+            license_id=effect.license_id,
+            event_id=order.order_id,
+            sequence=None,
+            value=encode_provider_request(order.order_id),
+        )
+        for order in effect.orders
+    ]
+    return bells + [
+        OutgoingRecord(
+            topic=LICENSE_EVENTS,
+            license_id=effect.license_id,
+            event_id=event.event_id,
+            sequence=event.sequence,
+            value=event.value,
+        )
+        for event in (*effect.events, *effect.attention)
+    ]

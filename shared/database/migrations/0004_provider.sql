@@ -46,10 +46,12 @@ CREATE TABLE provider_account (
     paused_until timestamptz,
     pause_reason text,
     back_offs integer NOT NULL DEFAULT 0,
+    service_key bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()),
     CONSTRAINT back_offs_count_from_zero CHECK (back_offs >= 0)
 );
 COMMENT ON TABLE provider_account IS 'One login at one provider: whether it may be called now.';
 COMMENT ON COLUMN provider_account.paused_until IS 'End of a back-off or of the open breaker.';
+COMMENT ON COLUMN provider_account.service_key IS 'Makes the markers of this installation its own: nobody can write one on a service who does not know it.';
 INSERT INTO provider_account (name) VALUES ('isplicense');
 
 CREATE TABLE provider_order (
@@ -74,11 +76,14 @@ CREATE TABLE provider_order (
     service_key text,
     quarantined bigint[] NOT NULL DEFAULT '{}',
     snapshot bigint[] NOT NULL DEFAULT '{}',
+    known_charges text[] NOT NULL DEFAULT '{}',
     intended_at timestamptz NOT NULL,
     not_before timestamptz,
+    due_at timestamptz DEFAULT clock_timestamp() + interval '5 seconds',
     sent_at timestamptz,
     manual_since timestamptz,
     decided_at timestamptz,
+    detailed_at timestamptz,
     announced_at timestamptz,
     settled_at timestamptz,
     cancel_requested_at timestamptz,
@@ -87,16 +92,20 @@ CREATE TABLE provider_order (
     CONSTRAINT confirmed_names_its_service CHECK (state <> 'confirmed' OR (elid IS NOT NULL AND how IS NOT NULL)),
     CONSTRAINT refused_has_a_class CHECK ((state = 'refused') = (refusal IS NOT NULL)),
     CONSTRAINT decided_has_a_moment CHECK ((state IN ('confirmed', 'refused')) = (decided_at IS NOT NULL)),
+    CONSTRAINT only_decided_is_detailed CHECK (detailed_at IS NULL OR decided_at IS NOT NULL),
     CONSTRAINT only_decided_is_settled CHECK (settled_at IS NULL OR decided_at IS NOT NULL),
     CONSTRAINT marker_counts_from_one CHECK (marker_number >= 1)
 );
 CREATE UNIQUE INDEX provider_order_slot ON provider_order (provider_account, slot_key) WHERE state IN ('sending', 'unknown', 'manual');
 CREATE UNIQUE INDEX provider_order_service ON provider_order (provider_account, elid) WHERE kind = 'order' AND state = 'confirmed';
 CREATE INDEX provider_order_undecided ON provider_order (state, intended_at) WHERE state IN ('intended', 'sending', 'unknown', 'manual');
-CREATE INDEX provider_order_unsettled ON provider_order (decided_at) WHERE decided_at IS NOT NULL AND settled_at IS NULL;
+CREATE INDEX provider_order_due ON provider_order (due_at) WHERE settled_at IS NULL;
+CREATE INDEX provider_order_upstream ON provider_order (elid) WHERE elid IS NOT NULL;
 CREATE INDEX provider_order_license ON provider_order (license_id, intended_at);
 COMMENT ON TABLE provider_order IS 'One thing asked of a provider, stored before anything is sent, kept for ever.';
 COMMENT ON COLUMN provider_order.slot_key IS 'What the order could be confused with: two unresolved orders never share it.';
+COMMENT ON COLUMN provider_order.due_at IS 'When the scheduler rings for it: a bell that was lost, the next attempt, the next look, an outcome nobody took in.';
+COMMENT ON COLUMN provider_order.detailed_at IS 'From here on nothing that the outcome tells changes any more, so that it can be told again word for word.';
 COMMENT ON COLUMN provider_order.settled_at IS 'The license worker has taken in the outcome.';
 COMMENT ON COLUMN provider_order.cancel_requested_at IS 'A termination waits behind it: not sent any more if nothing was.';
 
@@ -143,6 +152,7 @@ CREATE TABLE provider_step (
     evidence jsonb NOT NULL DEFAULT '{}'
 );
 CREATE INDEX provider_step_order ON provider_step (order_id, id);
+CREATE INDEX provider_step_lost ON provider_step (at) WHERE trigger = 'lost';
 COMMENT ON TABLE provider_step IS 'Audit of every order: each change of state, what moved it, and the evidence. Nothing secret.';
 CREATE TRIGGER provider_step_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON provider_step
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
