@@ -181,7 +181,7 @@ def machine() -> dict[str, object]:
     return {
         "cpus": os.cpu_count(),
         "cpu": _cpu_model(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "commit": _commit(),
     }

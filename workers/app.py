@@ -51,8 +51,9 @@ from workers.license.subscriber import Surroundings, license_commands
 from workers.outbox import OUTBOX_PARTITIONS, OutboxSender
 from workers.relay.press import RenewedPress
 from workers.relay.relay import Relay
-from workers.runtime.process import run_process
+from workers.runtime.process import run_process, settle_garbage_collector
 
+STOP_PRODUCER_SECONDS = 0.4
 KEEP_DAYS_SECONDS = 3600.0
 STALE_SECONDS = 5.0
 KEEP_DAYS_AGAIN_SECONDS = 10.0
@@ -113,6 +114,7 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
             metrics=metrics,
             clock=clock,
             chance=secrets.SystemRandom().random,
+            when_joined=settle_garbage_collector,
         )
         consumption = license_commands(handler, surroundings)
         await _beside(consumption.run(stop), rules.watch(), signer.watch(), publisher.run(), _keep_days(pool, clock))
@@ -181,8 +183,17 @@ async def _open_admin_port(
 
 async def _open_producer(stack: AsyncExitStack, producer: RecordProducer, bootstrap: str) -> RecordProducer:
     await start_client(producer, bootstrap)
-    stack.push_async_callback(producer.stop)
+    stack.push_async_callback(_stop_producer, producer)
     return producer
+
+
+async def _stop_producer(producer: RecordProducer) -> None:
+    """Disconnect; with the broker away nothing is waited for: what is not acknowledged will be redelivered."""
+    try:
+        async with asyncio.timeout(STOP_PRODUCER_SECONDS):
+            await producer.stop()
+    except TimeoutError:
+        log.warning("worker.producer.not_flushed", timeout_seconds=STOP_PRODUCER_SECONDS)
 
 
 def _policy(settings: Settings) -> Policy:

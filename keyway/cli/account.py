@@ -92,6 +92,17 @@ def disable(name: Name, as_json: Json = False) -> None:
         print(f"account {name} is disabled")
 
 
+@app.command()
+def enable(name: Name, as_json: Json = False) -> None:
+    """Let a disabled account in again, with the secret it had; rotate it first if that may be known to others."""
+    if not _run(lambda accounts: accounts.enable(name)):
+        raise _unknown(name)
+    if as_json:
+        print(orjson.dumps({"name": name, "disabled": False}).decode())
+    else:
+        print(f"account {name} is enabled")
+
+
 def _run(work: "Callable[[PostgresAccounts], Awaitable[Outcome]]") -> Outcome:
     return asyncio.run(_with_accounts(work))
 

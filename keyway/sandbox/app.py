@@ -20,7 +20,7 @@ from keyway.sandbox.control import BODY_BYTES_MAX, ControlRoutes
 from keyway.sandbox.faults.plan import plan_for_handshake
 from keyway.sandbox.log import EffectLog
 from keyway.sandbox.panel import PANEL_PATH, Panel
-from keyway.sandbox.routes import PanelRoutes, page_response
+from keyway.sandbox.routes import LISTENER_PATH, PanelRoutes, page_response
 from keyway.sandbox.store import Opening, Store
 from keyway.sandbox.tls import server_context
 from shared.clock import BusinessClock, MachineClock, SystemClock
@@ -61,8 +61,10 @@ async def serving(
     if options.control and not is_loopback(options.host):
         raise ConfigurationError(f"--control with --host {options.host}: the control plane binds to loopback only")
     store = Store(EffectLog(options.state_dir), options.opening, business_clock)
+    routes = PanelRoutes(store, Panel(store), business_clock, system_clock)
+    control = ControlRoutes(store, business_clock, user=options.opening.user, enabled=options.control)
     runner = web.AppRunner(
-        build_application(store, options, business_clock, system_clock),
+        build_application(routes, control),
         access_log=None,
         handle_signals=False,
         shutdown_timeout=SHUTDOWN_SECONDS,
@@ -71,19 +73,19 @@ async def serving(
     )
     await runner.setup()
     try:
-        yield await _listen(runner, options, store, system_clock)
+        addresses = await _listen(runner, options, store, system_clock)
+        routes.listener_url = addresses.url.removesuffix(PANEL_PATH) + LISTENER_PATH
+        yield addresses
     finally:
         await runner.cleanup()
         store.close()
 
 
-def build_application(
-    store: Store, options: Options, business_clock: BusinessClock, system_clock: SystemClock
-) -> web.Application:
-    """Return the application on `store`: the panel's paths and the control plane."""
+def build_application(routes: PanelRoutes, control: ControlRoutes) -> web.Application:
+    """Return the application: the panel's paths and the control plane."""
     application = web.Application(client_max_size=BODY_BYTES_MAX, middlewares=[_as_web_server])
-    PanelRoutes(store, Panel(store), business_clock, system_clock).register(application)
-    ControlRoutes(store, business_clock, user=options.opening.user, enabled=options.control).register(application)
+    routes.register(application)
+    control.register(application)
     return application
 
 

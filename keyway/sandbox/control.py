@@ -91,7 +91,6 @@ class ControlRoutes:
         seed = order.seed if order.seed is not None else self._store.seed
         world = World(seed=seed) if order.next_id is None else World(seed=seed, next_service_id=order.next_id)
         self._store.reset(world)
-        await self._store.durable()
         return _json(b'{"reset":true}')
 
     async def handle_state(self, _request: web.Request) -> web.Response:

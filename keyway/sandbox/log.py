@@ -7,6 +7,7 @@ torn one at the end, which is cut off at the next start; damage anywhere else st
 import asyncio
 import fcntl
 import os
+import threading
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -93,32 +94,34 @@ class EffectLog:
                 self._synced = max(self._synced, reached)
 
     def restart(self, payloads: Iterable[bytes]) -> None:
-        """Empty the log in place and begin it with `payloads`: a reset, where the past may be lost at once."""
-        content = b"".join(map(_line, payloads))
-        os.ftruncate(self._descriptor, 0)
-        _write_whole(self._descriptor, content)
-        self.size_bytes = len(content)
-        self._appended += 1
-        self._effects = self._appended
+        """Begin a new log with `payloads`. A kill cannot split it, but a crashed machine may bring the old log back."""
+        self._replace(b"".join(map(_line, payloads)), is_durable=False)
 
     def compact(self, payloads: Iterable[bytes]) -> None:
-        """Replace the log by `payloads` in one step that a kill cannot split."""
+        """Replace the log by `payloads`, on disk, in one step that nothing can split."""
+        self._replace(b"".join(map(_line, payloads)), is_durable=True)
+        self._synced = self._appended
+
+    def _replace(self, content: bytes, *, is_durable: bool) -> None:
         fresh = self._folder / "state.log.new"
-        content = b"".join(map(_line, payloads))
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         descriptor = os.open(fresh, flags, _PRIVATE)
         try:
             with os.fdopen(os.dup(descriptor), "wb") as file:
                 file.write(content)
-            os.fdatasync(descriptor)
+            if is_durable:
+                os.fdatasync(descriptor)
             fresh.rename(self._path)
-            self._sync_folder()
+            if is_durable:
+                self._sync_folder()
+            old = os.dup(self._descriptor)
             # The number stays the same, so that a sync under way in its thread keeps a valid descriptor.
             os.dup2(descriptor, self._descriptor, inheritable=False)
         finally:
             os.close(descriptor)
         self.size_bytes = len(content)
-        self._synced = self._appended
+        # The last close frees the old file's pages, which takes long when there are many.
+        threading.Thread(target=os.close, args=(old,), name="sandbox-log-close").start()
 
     def close(self) -> None:
         """Sync what is left and give the folder free."""

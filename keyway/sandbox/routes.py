@@ -49,6 +49,7 @@ class PanelRoutes:
 
     def __init__(self, store: Store, panel: Panel, business_clock: BusinessClock, system_clock: SystemClock) -> None:
         """Serve `panel` on `store`."""
+        self.listener_url = LISTENER_PATH  # whole once the plain port is known: a parser has no trust in our TLS
         self._store = store
         self._panel = panel
         self._business_clock = business_clock
@@ -132,7 +133,7 @@ class PanelRoutes:
             around=Surroundings(
                 path=request.path,
                 host=host,
-                listener_url=f"http://{host}{LISTENER_PATH}",
+                listener_url=self.listener_url,
                 accepts_gzip="gzip" in request.headers.get("Accept-Encoding", ""),
             ),
             epoch=self._store.epoch,

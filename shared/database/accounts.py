@@ -74,6 +74,14 @@ class PostgresAccounts:
             )
         return disabled is not None
 
+    async def enable(self, name: str) -> bool:
+        """Let the account in again with the secret it has; return False when there is no such account."""
+        async with borrowed(self._pool, "enable account") as connection:
+            enabled = await connection.fetchval(
+                "UPDATE account SET disabled_at = NULL WHERE name = $1 RETURNING true", name
+            )
+        return enabled is not None
+
     async def all(self) -> Sequence[ListedAccount]:
         """Return every account, by name."""
         async with borrowed(self._pool, "list accounts") as connection:

@@ -120,7 +120,6 @@ class Authenticator:
             account = await self._accounts.find(known.principal.account)
             if account is not None and not account.disabled and account.secret_hash == known.secret_hash:
                 return self._remember(digest, account, trusted_until)
-            self._verified.pop(digest, None)
         if not self._room.acquire(blocking=False):
             return AuthenticationFailure.BUSY
         trusted_until = self._clock.monotonic() + self._trust_seconds

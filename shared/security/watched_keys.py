@@ -17,6 +17,8 @@ from shared.security.license_body import JwsSigner
 from shared.security.signing_keys import PublicKey, require_key_file
 
 LOOK_SECONDS = 2.0
+KNOWN_EVERYWHERE_SECONDS = 6.0
+"""Gateways keep the published key set for five seconds: a new key signs only when all of them must know it."""
 
 _log = structlog.get_logger("keyway.signing_keys")
 
@@ -52,6 +54,8 @@ class WatchedSigner:
         stamp = self._stamp()
         ring = require_key_file(self._file)
         await self._registry.publish(ring.public_keys)
+        if self._signer is not None:
+            await self._clock.sleep(KNOWN_EVERYWHERE_SECONDS)
         self._signer = JwsSigner(ring.active)
         self._taken = stamp
         self._told = ""

@@ -32,6 +32,7 @@ DEPTH_MAX = 4
 ITEMS_MAX = 50
 FRAMES_MAX = 8
 INTEGER_MAX = 2**63 - 1
+LIBRARY_LINES_PER_SECOND_MAX = 10
 EVENT_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 
 ALLOWED_FIELDS = frozenset(
@@ -45,7 +46,8 @@ ALLOWED_FIELDS = frozenset(
         *("status", "http_status", "code", "reason", "detail", "error_class", "where", "step", "phase"),
         *("state", "outcome", "signal", "logger", "message", "library", "version", "setting"),
         # how much and how long
-        *("attempt", "attempts_max", "count", "records", "commands", "lag", "watermark", "size_bytes", "bytes"),
+        *("attempt", "attempts_max", "count", "left_out", "records", "commands", "lag", "watermark"),
+        *("size_bytes", "bytes"),
         *("seconds", "duration_ms", "queue_age_ms", "timeout_seconds", "retry_seconds", "age_seconds"),
         *("deadline_at", "occurred_at", "day", "days"),
     )
@@ -182,10 +184,28 @@ def _process_name(process: str) -> _ProcessName:
 
 
 class _LibraryHandler(logging.Handler):
-    """Writes records of the standard library's loggers as our lines."""
+    """Writes records of the standard library's loggers as our lines, at most so many a second.
+
+    A client whose broker is gone logs without end; what is left out is counted on the next line that is written.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0
+        self._written = 0
+        self._left_out = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        second = int(record.created)
+        if second != self._second:
+            self._second, self._written = second, 0
+        if self._written >= LIBRARY_LINES_PER_SECOND_MAX:
+            self._left_out += 1
+            return
+        self._written += 1
         fields: dict[str, object] = {"logger": record.name, "message": record.getMessage()}
+        if self._left_out:
+            fields["left_out"], self._left_out = self._left_out, 0
         if record.exc_info:
             fields["exc_info"] = record.exc_info
         structlog.get_logger().log(record.levelno, "library.logged", **fields)

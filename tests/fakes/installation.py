@@ -59,13 +59,15 @@ class InMemoryCatalogs:
 
 
 class InMemoryPublicKeys:
-    """Published keys in order; can be down."""
+    """Published keys in order; counts the calls, can be down."""
 
     def __init__(self) -> None:
         self.published: list[PublicKey] = []
+        self.publications = 0
         self.down = False
 
     async def publish(self, keys: Sequence[PublicKey]) -> None:
+        self.publications += 1
         if self.down:
             raise UnavailableError("the registry does not answer")
         self.published += (key for key in keys if key not in self.published)

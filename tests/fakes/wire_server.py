@@ -34,6 +34,12 @@ class WireServer:
     """What connections sent that were never a whole request."""
     open_connections: int = 0
     port: int = 0
+    _listening: asyncio.Server | None = None
+
+    def stop_listening(self) -> None:
+        """Refuse every further connection."""
+        assert self._listening is not None
+        self._listening.close()
 
     async def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read one request, answer it, close."""
@@ -79,6 +85,7 @@ async def wire_server(*answers: Answering) -> AsyncIterator[WireServer]:
         tasks.discard(task)
 
     server = await asyncio.start_server(on_connection, "127.0.0.1", 0, limit=REQUEST_BYTES_MAX)
+    state._listening = server
     state.port = server.sockets[0].getsockname()[1]
     try:
         yield state

@@ -56,7 +56,7 @@ def login(database_url: str, user: str, password: str) -> Principal | Authentica
     return on_pool(database_url, ask)
 
 
-def test_account_logs_in_from_add_to_rotate_to_disable(connected_shell: Shell, database_url: str) -> None:
+def test_account_logs_in_from_add_to_rotate_to_disable_and_back(connected_shell: Shell, database_url: str) -> None:
     shell = connected_shell
     first = shell.keyway("account", "add", "acme", "--role", "partner", "--json").document
     assert first == {"name": "acme", "role": "partner", "secret": first["secret"]}
@@ -66,6 +66,8 @@ def test_account_logs_in_from_add_to_rotate_to_disable(connected_shell: Shell, d
     assert login(database_url, "acme", second) == Principal("acme", Role.PARTNER)
     assert shell.keyway("account", "disable", "acme").status == 0
     assert login(database_url, "acme", second) is AuthenticationFailure.REFUSED
+    assert shell.keyway("account", "enable", "acme").status == 0
+    assert login(database_url, "acme", second) == Principal("acme", Role.PARTNER)
 
 
 def test_secret_is_shown_once_on_its_own_line_and_stored_nowhere(connected_shell: Shell, database_url: str) -> None:
@@ -85,8 +87,8 @@ def test_account_that_exists_is_not_added_again(connected_shell: Shell, database
     assert login(database_url, "acme", secret) == Principal("acme", Role.KA)
 
 
-def test_unknown_account_is_neither_rotated_nor_disabled(connected_shell: Shell) -> None:
-    for verb in ("rotate", "disable"):
+def test_unknown_account_is_neither_rotated_nor_disabled_nor_enabled(connected_shell: Shell) -> None:
+    for verb in ("rotate", "disable", "enable"):
         ran = connected_shell.keyway("account", verb, "nobody")
         assert (ran.status, ran.out) == (1, "")
         assert "there is no account nobody" in ran.err

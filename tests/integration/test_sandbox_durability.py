@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -15,7 +16,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.integration.sandbox_rig import EXAMPLE_ORDER, PASSWORD, USER
+from tests.integration.sandbox_rig import EXAMPLE_ORDER, PASSWORD, USER, running_sandbox
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.process]
 
@@ -74,6 +75,28 @@ async def order_until_killed(sandbox: SandboxProcess) -> list[int]:
         for _ in range(4):
             callers.create_task(keep_ordering(session))
     return answered
+
+
+async def test_answer_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk_is_ready = threading.Event()
+
+    def slow_sync(descriptor: int) -> None:
+        disk_is_ready.wait(START_SECONDS)
+        os.fsync(descriptor)
+
+    async with running_sandbox(tmp_path) as rig, asyncio.TaskGroup() as tasks:
+        await rig.call("whoami")
+        monkeypatch.setattr("keyway.sandbox.log.os.fdatasync", slow_sync)
+        order = tasks.create_task(rig.order())
+        await asyncio.sleep(0.1)
+        reader = tasks.create_task(rig.call("softexternal"))
+        await asyncio.sleep(0.1)
+        early = (order.done(), reader.done())
+        disk_is_ready.set()
+
+        assert (await order).new_id == 40_001
+        assert (await reader).column("id") == ["40001"]
+    assert early == (False, False)
 
 
 async def fetch(url: str) -> dict[str, object]:

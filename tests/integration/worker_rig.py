@@ -295,6 +295,7 @@ def surroundings(
         metrics=metrics,
         clock=CLOCK,
         chance=lambda: 0.5,
+        when_joined=lambda: None,
     )
 
 

@@ -639,6 +639,15 @@ def test_autoprolong_charges_unasked_when_its_day_comes(desk: Desk) -> None:
     assert rows(desk.call("subaccount"), "balance") == ["980.00"]
 
 
+def test_autoprolong_stops_at_an_empty_balance(desk: Desk) -> None:
+    desk.order(autoprolong="1")
+    desk.store.commit([replace(desk.store.state.accounts["reseller"], balance=money("5"))])
+    desk.now += timedelta(days=90)
+
+    assert rows(desk.call("softexternal"), "expiredate") == ["2026-03-28"]
+    assert rows(desk.call("subaccount"), "balance") == ["0.00"]
+
+
 def test_autoprolong_left_out_follows_the_profile(desk: Desk) -> None:
     left_out = {**O1, "sok": "ok", "skipbasket": "on"}
     desk.call("softexternal.order.param", **left_out)

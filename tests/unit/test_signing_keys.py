@@ -23,7 +23,7 @@ from shared.security.signing_keys import (
     rotated,
     write_key_file,
 )
-from shared.security.watched_keys import LOOK_SECONDS, WatchedSigner, load_signer
+from shared.security.watched_keys import KNOWN_EVERYWHERE_SECONDS, LOOK_SECONDS, WatchedSigner, load_signer
 from tests.fakes.clocks import ManualSystemClock, TimeEndedError
 from tests.fakes.installation import InMemoryPublicKeys
 
@@ -227,6 +227,15 @@ async def test_running_signer_takes_a_rotated_key_at_its_next_look(file: Path, r
 
 
 @pytest.mark.asyncio
+async def test_running_signer_leaves_an_unchanged_file_alone(file: Path, registry: InMemoryPublicKeys) -> None:
+    rotate(file)
+    signer = await load_signer(file, registry, ManualSystemClock())
+    for _ in range(3):
+        await signer.look()
+    assert registry.publications == 1
+
+
+@pytest.mark.asyncio
 async def test_running_signer_keeps_its_key_until_the_new_one_is_published(
     file: Path, registry: InMemoryPublicKeys
 ) -> None:
@@ -259,12 +268,14 @@ async def test_running_signer_survives_a_spoiled_file_and_recovers(
 
 
 @pytest.mark.asyncio
-async def test_watch_looks_at_a_bounded_pace(file: Path, registry: InMemoryPublicKeys) -> None:
+async def test_watch_looks_at_a_bounded_pace_and_lets_a_new_key_become_known(
+    file: Path, registry: InMemoryPublicKeys
+) -> None:
     rotate(file)
-    clock = ManualSystemClock(sleeps_max=3)
+    clock = ManualSystemClock(sleeps_max=4)
     signer = await load_signer(file, registry, clock)
     ring = rotate(file)
     with pytest.raises(TimeEndedError):
         await signer.watch()
-    assert clock.slept == [LOOK_SECONDS] * 3
+    assert clock.slept == [LOOK_SECONDS, KNOWN_EVERYWHERE_SECONDS, LOOK_SECONDS, LOOK_SECONDS]
     assert signed_by(signer) == ring.active.public.kid

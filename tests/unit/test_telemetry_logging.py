@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import UnavailableError
-from shared.telemetry.logging import ALLOWED_FIELDS, configure_logging, redact
+from shared.telemetry.logging import ALLOWED_FIELDS, LIBRARY_LINES_PER_SECOND_MAX, configure_logging, redact
 
 CANARY = "hunter2-canary"
 
@@ -101,6 +101,20 @@ def test_library_lines_take_the_same_way_from_warning_upward(stream: BytesIO) ->
     (line,) = written(stream)
     assert (line["logger"], line["level"]) == ("aiokafka.conn", "warning")
     assert line["message"] == "Connection at 127.0.0.1 lost"
+
+
+def test_a_library_that_floods_is_cut_short_each_second_and_what_was_left_out_is_told(stream: BytesIO) -> None:
+    handler = logging.getLogger().handlers[0]
+    for second, count in ((100.0, 50), (101.0, 1)):
+        for _ in range(count):
+            record = logging.LogRecord("aiokafka", logging.ERROR, "", 0, "broker gone", (), None)
+            record.created = second
+            handler.emit(record)
+
+    lines = written(stream)
+
+    assert len(lines) == LIBRARY_LINES_PER_SECOND_MAX + 1
+    assert lines[-1]["left_out"] == 50 - LIBRARY_LINES_PER_SECOND_MAX
 
 
 def test_least_level_is_kept(stream: BytesIO) -> None:

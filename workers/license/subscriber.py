@@ -33,6 +33,8 @@ class Surroundings:
     metrics: WorkerMetrics
     clock: SystemClock
     chance: Callable[[], float]
+    """Draws from [0, 1), for back-off."""
+    when_joined: Callable[[], None]
 
 
 def license_commands(handler: CommandHandler, around: Surroundings) -> Consumption:
@@ -68,7 +70,9 @@ def license_commands(handler: CommandHandler, around: Surroundings) -> Consumpti
         metrics=around.metrics,
         clock=around.clock,
     )
-    return Consumption(subscription=subscription, lane=lane, offsets=offsets, watch=watch)
+    return Consumption(
+        subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=around.when_joined
+    )
 
 
 def _batch_worker(handler: CommandHandler, around: Surroundings) -> CommandBatchWorker:

@@ -5,6 +5,7 @@ Each step is bounded, the whole stays under ten seconds, and whatever is cut off
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -13,7 +14,6 @@ from aiokafka.errors import KafkaError
 from shared.errors import UnavailableError
 from workers.runtime.lane import Lane
 from workers.runtime.offsets import OffsetCommitter
-from workers.runtime.process import settle_garbage_collector
 from workers.runtime.subscription import Subscription
 from workers.runtime.watch import WorkerWatch
 
@@ -30,6 +30,8 @@ class Consumption:
     lane: Lane
     offsets: OffsetCommitter
     watch: WorkerWatch
+    when_joined: Callable[[], None]
+    """Called once, when everything is built and the group is joined."""
 
     async def run(self, stop: asyncio.Event) -> None:
         """Consume until `stop` is set.
@@ -43,7 +45,7 @@ class Consumption:
             ]
             try:
                 if await self._join(stop):
-                    settle_garbage_collector()
+                    self.when_joined()
                     await stop.wait()
                     await self._finish()
             finally:

@@ -25,12 +25,13 @@ _FILTER_FIELDS = ("id", "licname", "ip", "pricelist", "remoteid")
 def list_services(call: Call, draft: Draft) -> tuple[Element, ...]:
     """Answer a list of services: the caller's own of that list, filtered by what was saved once, a page of them."""
     state = draft.state
+    kind = kind_of_list(call.func, state)
     fields = _sticky_fields(call, state)
     shown = [
         service
         for service in state.services.values()
-        if service.user == call.user
-        and list_of(service, state) == call.func
+        if service.kind is kind
+        and service.user == call.user
         and is_listed(service, state.profile, call.now)
         and _passes(service, fields)
     ]
@@ -73,11 +74,12 @@ def page(call: Call, draft: Draft, listed: list[Listed], row: Callable[[Listed],
     return (*map(row, rows), *(Element(name, str(figure)) for name, figure in figures))
 
 
-def list_of(service: Service, state: State) -> str:
-    """Return the list function that shows a service; `split_types` moves the vendor's own products to `soft`."""
-    if service.kind is Kind.SOFTEXTERNAL and state.profile.split_types:
-        return "soft"
-    return service.kind.value
+def kind_of_list(func: str, state: State) -> Kind | None:
+    """Return what a list shows, None for nothing: `split_types` moves the vendor's own products to `soft`."""
+    if func in {"soft", Kind.SOFTEXTERNAL.value}:
+        own_list = "soft" if state.profile.split_types else Kind.SOFTEXTERNAL.value
+        return Kind.SOFTEXTERNAL if func == own_list else None
+    return Kind(func)
 
 
 def shown_expiry(service: Service, call: Call) -> str:
