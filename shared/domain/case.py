@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from shared.contracts.commands import BodyDigest, LicenseCommand, RenewLicense, UpgradeLicense
-from shared.contracts.identifiers import Fingerprint
+from shared.contracts.identifiers import Fingerprint, LicenseId
+from shared.contracts.replies import ReplyStatus
 from shared.domain.catalog import Catalog
+from shared.domain.key_owners import OwnerBook
 from shared.domain.license import License
 from shared.domain.open_operation import OpenOperation
 from shared.domain.provisioning import ServerData
@@ -31,6 +33,17 @@ class PastRevision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRequest:
+    """A request that its caller named, as it was answered (docs/protocols/partner-api.md 3.2)."""
+
+    body_sha256: str
+    """Lower-case hexadecimal."""
+    status: ReplyStatus
+    meta: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """One license and what is remembered about it."""
 
@@ -47,6 +60,14 @@ class Case:
     """`ACTIVATION_DATA` of the command at hand, read; None when it has none or nobody can read it."""
     parent: License | None = None
     """The license that a module's data name as its parent."""
+    related: Mapping[LicenseId, License] = field(default_factory=dict)
+    """For commands of the Partner API: parents, children, and whoever holds the address or UID that is asked for."""
+    owners: OwnerBook = field(default_factory=OwnerBook)
+    """For the same: the accounts and owners concerned."""
+    activation_code: str = ""
+    """For a key that is to be made: its activation code, drawn before."""
+    known_request: KnownRequest | None = None
+    """What was answered to the request of the same name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,11 @@ class ItemTerms:
     edition: str | None = None
     """The edition that this base item is (partner-api 3)."""
 
+    @property
+    def is_base(self) -> bool:
+        """Whether the item makes a key."""
+        return self.kind in (ItemKind.BASE, ItemKind.ADDITIONAL)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counter:

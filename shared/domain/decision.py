@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from shared.contracts.identifiers import Fingerprint
+from shared.contracts.identifiers import Fingerprint, LicenseId
 from shared.contracts.outcomes import RejectionCode, TerminationOutcome
+from shared.domain.case import KnownRequest
 from shared.domain.events import LicenseEvent
+from shared.domain.key_structure import KeyView
 from shared.domain.open_operation import Attention, OpenOperation
 from shared.domain.provisioning import Step
 
@@ -49,7 +51,23 @@ class Noted:
     """Answer to our own roles: taken in, nothing to say."""
 
 
-Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """Answer to partners: done, or nothing to do. The structure is told only when the command asked for it."""
+
+    view: KeyView
+    """The key after the decision."""
+    is_told: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SameAgain:
+    """Answer to partners: what was answered to the request of the same name."""
+
+    known: KnownRequest
+
+
+Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted | KeyState | SameAgain
 
 
 class AlertKind(StrEnum):
@@ -89,5 +107,7 @@ class Decision:
     """What those who wait for the operation that ended here are told."""
     attention: tuple[Attention, ...] = ()
     """Findings that other systems and operators are told of."""
+    elsewhere: Mapping[LicenseId, tuple[LicenseEvent, ...]] = field(default_factory=dict)
+    """What happens to related licenses in the same transaction. One without events only must not have changed."""
     forget_operations_after: int | None = None
     """Fingerprints of operations later than this revision are undone and must not answer repeats any more."""
