@@ -22,16 +22,19 @@ from gateway.auth import Doorkeeper
 from gateway.circuit import Circuit, Machine
 from gateway.command_bus import CommandBus
 from gateway.command_publisher import VALUE_BYTES_MAX, CommandPublisher
+from gateway.key_directory import NumberBlocks, RememberingKeyDirectory
+from gateway.problems import Refused
 from gateway.reply_inbox import SWEEP_SECONDS, ReplyInbox
 from gateway.reply_listener import ReplyListener
 from gateway.routes.isv import IsvEndpoint
 from gateway.routes.journal import Journal
 from gateway.routes.jwks import JwksEndpoint
+from gateway.routes.partner_keys import PartnerEndpoint
 from gateway.routes.public import public_application
 from gateway.routes.whole_response import DateLine
 from gateway.server import PublicServer, tls_context
 from gateway.watch import ANSWER_SECONDS, Watch
-from shared.clock import MachineClock, SystemClock
+from shared.clock import MachineClock, SystemClock, business_clock
 from shared.contracts.envelope import new_id
 from shared.contracts.topics import (
     LICENSE_COMMANDS,
@@ -41,6 +44,7 @@ from shared.contracts.topics import (
 )
 from shared.database.accounts import PostgresAccounts
 from shared.database.failures import mapped_failures
+from shared.database.key_queries import PostgresKeyNumbers, PostgresKeyQueries
 from shared.database.pool import OwnConnection, Pool, close, open_connection, open_pool
 from shared.database.reply_slots import LEASE_SECONDS, PostgresReplySlots
 from shared.database.signing_keys import PostgresSigningKeys
@@ -54,7 +58,7 @@ from shared.kafka import (
     warm_up,
 )
 from shared.security.accounts import Role
-from shared.security.credentials import open_authenticator
+from shared.security.credentials import Authenticator, open_authenticator
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 from shared.telemetry.logging import configure_logging
@@ -321,9 +325,12 @@ async def _public_port(core: Core, pool: Pool, bus: CommandBus) -> AsyncIterator
     tls = None
     if settings.tls_cert is not None and settings.tls_key is not None:
         tls = tls_context(settings.tls_cert, settings.tls_key)
-    async with open_authenticator(
-        PostgresAccounts(pool), clock, trust_seconds=settings.credential_cache_seconds
-    ) as authenticator:
+    async with (
+        open_authenticator(
+            PostgresAccounts(pool), clock, trust_seconds=settings.credential_cache_seconds
+        ) as authenticator,
+        open_pool(settings.require_database_url()) as key_pool,
+    ):
         date_line = DateLine(clock)
         endpoint = IsvEndpoint(
             bus=bus,
@@ -334,8 +341,11 @@ async def _public_port(core: Core, pool: Pool, bus: CommandBus) -> AsyncIterator
             body_limit_bytes=settings.body_limit_bytes,
         )
         keys = JwksEndpoint(PostgresSigningKeys(pool), clock=clock, date_line=date_line)
+        partner = _partner_endpoint(core, key_pool, bus, authenticator, date_line)
         server = PublicServer(
-            public_application(endpoint.handle, keys.handle, clock=clock, date_line=date_line),
+            public_application(
+                endpoint.handle, keys.handle, partner_endpoint=partner.handle, clock=clock, date_line=date_line
+            ),
             connections_max=2 * settings.inflight_max + CONNECTIONS_BESIDE_INFLIGHT,
             date_line=date_line,
             clock=clock,
@@ -344,6 +354,33 @@ async def _public_port(core: Core, pool: Pool, bus: CommandBus) -> AsyncIterator
             yield await server.open(settings.http_host, settings.http_port, tls)
         finally:
             await server.close(answer_seconds=settings.reply_budget_seconds + ANSWER_AFTER_BUDGET_SECONDS)
+
+
+def _partner_endpoint(
+    core: Core, pool: Pool, bus: CommandBus, authenticator: Authenticator, date_line: DateLine
+) -> PartnerEndpoint:
+    """Make the Partner API; `pool` is for its reads alone, so that a long search holds up nobody's login."""
+    settings, clock = core.settings, core.clock
+    queries = PostgresKeyQueries(pool, business_clock(settings.clock_offset_file))
+    return PartnerEndpoint(
+        bus=bus,
+        doorkeeper=Doorkeeper(
+            authenticator,
+            role=Role.PARTNER,
+            circuit=core.circuit,
+            metrics=core.metrics,
+            wrong_pair=Refused.UNAUTHENTICATED,
+        ),
+        directory=RememberingKeyDirectory(queries, clock),
+        queries=queries,
+        numbers=NumberBlocks(PostgresKeyNumbers(pool)),
+        circuit=core.circuit,
+        journal=Journal(core.metrics, clock, route="partner"),
+        clock=clock,
+        date_line=date_line,
+        body_limit_bytes=settings.body_limit_bytes,
+        scheme="https" if settings.tls_cert is not None or settings.behind_tls_proxy else "http",
+    )
 
 
 def _settle_garbage() -> None:

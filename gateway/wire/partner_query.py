@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from gateway.wire.partner_errors import Fault, FaultType
+from shared.contracts.key_commands import KeyReference
 
 KEY_ID_DIGITS_MAX = 15
 PARAMETERS_MAX = 64
@@ -29,24 +30,15 @@ SPELLINGS: Final[Mapping[str, bool]] = {
 """Boolean parameters, in any case."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyAddress:
-    """How a path names a key: exactly one of the two is given."""
-
-    key_id: int | None = None
-    activation_code: str | None = None
-    """Upper case."""
-
-
-def read_address(text: str) -> KeyAddress | None:
+def read_address(text: str) -> KeyReference | None:
     """Return which key a path segment names: digits are a key id, all else an activation code, in any case.
 
     None when no key can have that name.
     """
     if _KEY_ID.fullmatch(text) is not None:
-        return KeyAddress(key_id=int(text)) if len(text) <= KEY_ID_DIGITS_MAX else None
+        return KeyReference(key_id=int(text)) if len(text) <= KEY_ID_DIGITS_MAX else None
     code = text.upper() if text.isascii() else ""
-    return KeyAddress(activation_code=code) if _CODE.fullmatch(code) else None
+    return KeyReference(activation_code=code) if _CODE.fullmatch(code) else None
 
 
 @dataclass(frozen=True, slots=True)
