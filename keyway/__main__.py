@@ -26,6 +26,7 @@ VERBS = (
     Verb("topics", "keyway.cli.topics:app", "Kafka topics: apply the declared file."),
     Verb("catalog", "keyway.cli.catalog:app", "Products and upgrades: check, compare, put into force."),
     Verb("account", "keyway.cli.account:app", "Callers and their secrets: add, list, rotate, disable, enable."),
+    Verb("owner", "keyway.cli.owner:app", "Owners of keys: clients, resellers, configurations, price lists, links."),
     Verb("license", "keyway.cli.license:app", "Licenses: list them, by product, status and marks."),
     Verb("explain", "keyway.cli.explain:app", "Tell the whole story of one license; check its audit chain."),
     Verb("keys", "keyway.cli.keys:app", "Signing keys of license bodies: list, rotate."),
