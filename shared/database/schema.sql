@@ -30,6 +30,7 @@ CREATE TABLE license (
     version bigint NOT NULL DEFAULT 1,
     audit_sha256 bytea NOT NULL,
     service jsonb,
+    key jsonb,
     CONSTRAINT license_id_is_account_and_number CHECK (license_id = account_id || ':' || number),
     CONSTRAINT model_is_known CHECK (model IN ('standard', 'reporting')),
     CONSTRAINT status_is_known CHECK (status IN ('active', 'lapsed', 'terminated')),
@@ -267,10 +268,13 @@ CREATE TYPE command_effect AS (
     audit_entry bytea,
     audit_previous_sha256 bytea,
     audit_entry_sha256 bytea,
-    service text
+    service text,
+    key_id bigint,
+    key text
 );
 COMMENT ON TYPE command_effect IS 'Everything one command leaves behind: the one parameter of the statement that writes a batch. Running workers know its members by position: a change is a new type beside this one, removed a release later.';
 COMMENT ON COLUMN command_effect.version_before IS 'Version read; 0 for a new license, null when this command does not write the row.';
+COMMENT ON COLUMN command_effect.key_id IS 'Key id of a new Partner key, drawn before; null: it is drawn now.';
 
 CREATE FUNCTION require_every_update(updated bigint, wanted bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -357,6 +361,17 @@ INSERT INTO relay_progress DEFAULT VALUES;
 -- Providers: services, operations under way, orders, attempts, looks, findings
 
 COMMENT ON COLUMN license.service IS 'The upstream service held for a provider product; null for local products and once released.';
+COMMENT ON COLUMN license.key IS 'What the Partner API knows of the license; null while it has never changed it.';
+CREATE UNIQUE INDEX key_address_is_bound_once ON license ((key ->> 'family'), (key ->> 'address'))
+    WHERE status <> 'terminated' AND key ->> 'address' IS NOT NULL;
+CREATE UNIQUE INDEX key_uid_is_used_once ON license ((key ->> 'family'), (key ->> 'uid'))
+    WHERE status <> 'terminated' AND key ->> 'uid' IS NOT NULL;
+CREATE INDEX license_by_key_address ON license ((key ->> 'address')) WHERE key ->> 'address' IS NOT NULL;
+CREATE INDEX license_by_key_uid ON license ((key ->> 'uid')) WHERE key ->> 'uid' IS NOT NULL;
+CREATE INDEX license_by_key_parent ON license ((key -> 'parent' ->> 'license_id') COLLATE "C")
+    WHERE key -> 'parent' ->> 'license_id' IS NOT NULL;
+CREATE INDEX license_by_key_owner ON license ((key ->> 'owner') COLLATE "C", key_id) WHERE key ->> 'owner' IS NOT NULL;
+CREATE INDEX license_by_account ON license (account_id, key_id);
 CREATE INDEX license_with_service_ended ON license (terminated_at) WHERE status = 'terminated' AND service IS NOT NULL;
 CREATE INDEX license_due ON license (expires_on) WHERE status = 'active';
 
@@ -521,6 +536,25 @@ CREATE TABLE provider_finding (
 CREATE UNIQUE INDEX finding_is_open_once ON provider_finding (provider_account, kind, coalesce(elid, 0), coalesce(license_id, ''))
     WHERE closed_at IS NULL;
 COMMENT ON TABLE provider_finding IS 'A difference between our side and the provider''s that people should see.';
+
+-- What the Partner API adds
+
+CREATE TABLE named_request (
+    account_id text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    body_sha256 bytea NOT NULL,
+    license_id text COLLATE "C" NOT NULL,
+    command_id uuid NOT NULL,
+    status smallint NOT NULL,
+    meta bytea NOT NULL,
+    body bytea NOT NULL,
+    handled_at timestamptz NOT NULL,
+    CONSTRAINT named_request_pkey PRIMARY KEY (account_id, name),
+    CONSTRAINT request_hash_is_sha256 CHECK (octet_length(body_sha256) = 32)
+);
+CREATE INDEX named_request_age ON named_request (handled_at);
+COMMENT ON TABLE named_request IS 'Requests that their callers named (Idempotency-Key) and the reply to each, kept for 30 days.';
+COMMENT ON COLUMN named_request.body_sha256 IS 'Of method, path and body: the same name for anything else is refused.';
 
 -- Owners of keys
 

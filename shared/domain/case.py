@@ -6,8 +6,8 @@ from enum import StrEnum
 
 from shared.contracts.commands import BodyDigest, LicenseCommand, RenewLicense, UpgradeLicense
 from shared.contracts.identifiers import Fingerprint, LicenseId
-from shared.contracts.replies import ReplyStatus
 from shared.domain.catalog import Catalog
+from shared.domain.decision import KnownRequest
 from shared.domain.key_owners import OwnerBook
 from shared.domain.license import License
 from shared.domain.open_operation import OpenOperation
@@ -30,17 +30,6 @@ class PastRevision:
     product: str
     cause: RevisionCause
     body: BodyDigest
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownRequest:
-    """A request that its caller named, as it was answered (docs/protocols/partner-api.md 3.2)."""
-
-    body_sha256: str
-    """Lower-case hexadecimal."""
-    status: ReplyStatus
-    meta: bytes
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

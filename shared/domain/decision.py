@@ -7,7 +7,7 @@ from uuid import UUID
 
 from shared.contracts.identifiers import Fingerprint, LicenseId
 from shared.contracts.outcomes import RejectionCode, TerminationOutcome
-from shared.domain.case import KnownRequest
+from shared.contracts.replies import ReplyStatus
 from shared.domain.events import LicenseEvent
 from shared.domain.key_structure import KeyView
 from shared.domain.open_operation import Attention, OpenOperation
@@ -58,6 +58,17 @@ class KeyState:
     view: KeyView
     """The key after the decision."""
     is_told: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRequest:
+    """A request that its caller named, as it was answered (docs/protocols/partner-api.md 3.2)."""
+
+    body_sha256: str
+    """Lower-case hexadecimal."""
+    status: ReplyStatus
+    meta: bytes
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)

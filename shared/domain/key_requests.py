@@ -104,12 +104,11 @@ def as_key(license: License, key_id: int, activation_code: str | None, owners: O
     link = owners.accounts.get(license.account)
     if license.key is not None or link is None or activation_code is None or license.expires_on is None:
         return license
-    owner = link.default_client or link.owner
     details = details_of_foreign(
         key_id=key_id,
         activation_code=activation_code,
-        owner=owner,
-        configuration=owners.default_configuration(owner),
+        owner=link.owner,
+        configuration=owners.default_configuration(link.owner),
         product=license.product,
         created_on=license.subscription_on or license.expires_on,
         expires_on=license.expires_on,

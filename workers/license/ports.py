@@ -9,7 +9,7 @@ from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
 from shared.domain.body import Claims
 from shared.domain.case import PastRevision, Rules
 from shared.domain.decision import Alert
-from shared.domain.effects import CommandEffect, Loaded, WaitingCommand
+from shared.domain.effects import CommandEffect, KeyAnswers, KeyQuestions, Loaded, WaitingCommand
 
 
 class LicenseStore(Protocol):
@@ -30,6 +30,10 @@ class LicenseStore(Protocol):
 
     async def load_line(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[WaitingCommand, ...]]:
         """Return the commands that stand in line behind the open operations of the licenses, in order."""
+        ...
+
+    async def load_keys(self, questions: KeyQuestions) -> KeyAnswers:
+        """Return what commands of the Partner API must know beside their own license."""
         ...
 
     async def store(self, effects: Sequence[CommandEffect]) -> None:

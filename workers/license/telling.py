@@ -9,11 +9,30 @@ from shared.contracts.commands import LicenseCommand
 from shared.contracts.envelope import Envelope, new_id
 from shared.contracts.events import AttentionData, AttentionEvent, EventType
 from shared.contracts.identifiers import license_id
+from shared.contracts.key_commands import CreateKey, ModifyKey
 from shared.contracts.topics import LICENSE_EVENTS, PROVIDER_REQUESTS
 from shared.domain.case import RevisionCause
-from shared.domain.decision import CurrentBody, Decision, Noted, Pending, Rejected, Termination, Waiting
+from shared.domain.decision import (
+    CurrentBody,
+    Decision,
+    KeyState,
+    Noted,
+    Pending,
+    Rejected,
+    SameAgain,
+    Termination,
+    Waiting,
+)
 from shared.domain.effects import CommandEffect, NewRevision, OutboxEvent
-from shared.domain.events import LicenseEvent, LicenseIssued, LicenseRenewed, LicenseUpgraded
+from shared.domain.events import (
+    KeyIssued,
+    KeyRenewed,
+    KeyUpgraded,
+    LicenseEvent,
+    LicenseIssued,
+    LicenseRenewed,
+    LicenseUpgraded,
+)
 from shared.domain.license import License
 from shared.domain.open_operation import Attention
 from shared.domain.outgoing import OutgoingRecord
@@ -37,6 +56,9 @@ ASKED_MEMBERS = (
     "service_id",
     "service_expires_on",
     "refusal",
+    "asked_by",
+    "edition",
+    "remaining",
 )
 """Members of commands that the audit tells; activation data and the registrant's name stay out."""
 
@@ -69,6 +91,8 @@ def story_of(
 def _asked(command: LicenseCommand) -> dict[str, object]:
     """Return the members of a command that are no secret: names of the operation, product, dates and flags."""
     told = {name: getattr(command, name, None) for name in ASKED_MEMBERS}
+    if isinstance(command, CreateKey | ModifyKey):
+        told["members"] = command.members.given
     return {name: value for name, value in told.items() if value not in (None, ())}
 
 
@@ -76,8 +100,10 @@ def outcome_of(decision: Decision) -> str:
     """Return one word for logs, metrics and audit: what became of a command."""
     answer = decision.answer
     match answer:
-        case CurrentBody():
+        case CurrentBody() | KeyState():
             return "done" if decision.events else "repeated"
+        case SameAgain():
+            return "repeated"
         case Termination(outcome):
             return outcome.value
         case Rejected(code, _):
@@ -91,11 +117,11 @@ def outcome_of(decision: Decision) -> str:
 def cause_of(event: LicenseEvent) -> RevisionCause | None:
     """Return what kind of revision an event issues, None when it issues none."""
     match event:
-        case LicenseIssued():
+        case LicenseIssued() | KeyIssued():
             return RevisionCause.ISSUED
-        case LicenseRenewed():
+        case LicenseRenewed() | KeyRenewed():
             return RevisionCause.RENEWED
-        case LicenseUpgraded():
+        case LicenseUpgraded() | KeyUpgraded():
             return RevisionCause.UPGRADED
         case _:
             return None

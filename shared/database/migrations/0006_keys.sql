@@ -11,8 +11,9 @@ CREATE UNIQUE INDEX key_uid_is_used_once ON license ((key ->> 'family'), (key ->
     WHERE status <> 'terminated' AND key ->> 'uid' IS NOT NULL;
 CREATE INDEX license_by_key_address ON license ((key ->> 'address')) WHERE key ->> 'address' IS NOT NULL;
 CREATE INDEX license_by_key_uid ON license ((key ->> 'uid')) WHERE key ->> 'uid' IS NOT NULL;
-CREATE INDEX license_by_key_parent ON license ((key -> 'parent' ->> 'license_id')) WHERE key -> 'parent' ->> 'license_id' IS NOT NULL;
-CREATE INDEX license_by_key_owner ON license ((key ->> 'owner'), key_id) WHERE key IS NOT NULL;
+CREATE INDEX license_by_key_parent ON license ((key -> 'parent' ->> 'license_id') COLLATE "C")
+    WHERE key -> 'parent' ->> 'license_id' IS NOT NULL;
+CREATE INDEX license_by_key_owner ON license ((key ->> 'owner') COLLATE "C", key_id) WHERE key ->> 'owner' IS NOT NULL;
 CREATE INDEX license_by_account ON license (account_id, key_id);
 ALTER TYPE command_effect ADD ATTRIBUTE key_id bigint;
 ALTER TYPE command_effect ADD ATTRIBUTE key text;
