@@ -26,6 +26,7 @@ from gateway.key_directory import NumberBlocks, RememberingKeyDirectory
 from gateway.problems import Refused
 from gateway.reply_inbox import SWEEP_SECONDS, ReplyInbox
 from gateway.reply_listener import ReplyListener
+from gateway.routes.contract import add_contract_pages, load_document
 from gateway.routes.isv import IsvEndpoint
 from gateway.routes.journal import Journal
 from gateway.routes.jwks import JwksEndpoint
@@ -151,6 +152,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     serving = core.readiness.probe("serving", stale_after_seconds=float("inf"))
     async with AsyncExitStack() as stack:
         operations = ops_application(core.readiness, core.registry)
+        add_contract_pages(operations, load_document())
         await stack.enter_async_context(_listening(operations, settings))
         pool = await stack.enter_async_context(open_pool(settings.require_database_url()))
         ping = DatabasePing(settings.require_database_url())

@@ -38,6 +38,7 @@ RETURN_STATE = "return-key-state"
 DRY_RUN = "dry-run"
 STATUSES = ("active", "expired", "expiring", "terminated", "suspended")
 SHOWN_KEY_LENGTH_MAX = 64
+ACTIVATIONS_MAX = 1_000_000
 KEY_SEGMENTS = 2
 """`keys/<ID>`"""
 
@@ -171,7 +172,7 @@ def _with_parameters(action: Action, account: str, query: Query) -> Call:
                 raise _FaultError(parameter_fault("edition"))
             call = replace(call, edition=edition)
         case Action.SET_ACTIVATIONS:
-            remaining = query.whole("remaining-activations")
+            remaining = query.whole("remaining-activations", maximum=ACTIVATIONS_MAX)
             if remaining is None or isinstance(remaining, Fault):
                 raise _FaultError(parameter_fault("remaining-activations"))
             call = replace(call, remaining=remaining)

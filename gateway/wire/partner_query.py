@@ -64,12 +64,14 @@ class Query:
         value = SPELLINGS.get(text.lower())
         return parameter_fault(name) if value is None else value
 
-    def whole(self, name: str) -> int | Fault | None:
-        """Return a whole number from zero upward, None when it is not given."""
+    def whole(self, name: str, *, maximum: int) -> int | Fault | None:
+        """Return a whole number from zero to `maximum`, None when it is not given."""
         text = self.text(name)
         if not isinstance(text, str):
             return text
-        return int(text) if _WHOLE.fullmatch(text) is not None else parameter_fault(name)
+        if _WHOLE.fullmatch(text) is None or int(text) > maximum:
+            return parameter_fault(name)
+        return int(text)
 
     def one_of(self, name: str, values: tuple[str, ...]) -> str | Fault | None:
         """Return a parameter in lower case that must be one of `values`, None when it is not given."""

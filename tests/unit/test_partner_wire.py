@@ -305,7 +305,7 @@ def test_query_strings_that_cannot_be_decoded_are_30004(raw: str) -> None:
 def test_absent_parameters_are_none() -> None:
     query = read_query("")
     assert isinstance(query, Query)
-    assert (query.flag("a"), query.text("a"), query.whole("a"), query.one_of("a", ("x",))) == (None,) * 4
+    assert (query.flag("a"), query.text("a"), query.whole("a", maximum=9), query.one_of("a", ("x",))) == (None,) * 4
 
 
 @pytest.mark.parametrize(
