@@ -1,7 +1,7 @@
 """The contract of the public port on the admin port: `/openapi.json`, and `/docs`, the same as a page for people.
 
-The document is written by hand (`openapi.yaml`; docs/openapi.yaml is a link to it). The page is made of it here, without
-scripts, and asks nobody else for anything.
+The document is written by hand (`openapi.yaml`; docs/openapi.yaml is a link to it). The page is made of it here, and
+asks nobody else for anything.
 """
 
 from collections.abc import Iterator, Mapping
