@@ -47,7 +47,7 @@ WITH reach AS (
 )
 SELECT v.license_id, v.account_id, v.number, v.key_id, v.activation_code, v.key::text AS key, v.key_version, v.revision,
     v.product, v.status, v.suspended, v.expires_on, v.owner_id, v.owner_suspended,
-    coalesce(v.subscription_on, v.start_on, v.purchase_on, v.expires_on) AS created_on,
+    coalesce(v.subscription_on, v.expires_on) AS created_on,
     c.configuration_id AS default_configuration,
     p.key_id AS parent_id, p.key_version AS parent_version, p.activation_code AS parent_code
 FROM visible AS v
