@@ -23,7 +23,7 @@ class Machine(Enum):
 class Circuit:
     """The state of both watches for this process. Moments are monotonic seconds."""
 
-    __slots__ = ("_budget_ms", "_distrusted", "_down", "_replied_at", "_scouts", "last_reply_at")
+    __slots__ = ("_budget_ms", "_distrusted", "_down", "_recovered_at", "_replied_at", "_scouts", "last_reply_at")
 
     def __init__(self, *, partitions: int, budget_seconds: float) -> None:
         """Begin with every machine down, until its first probe, and every queue trusted."""
@@ -33,6 +33,7 @@ class Circuit:
         self._scouts: dict[int, bytes] = {}
         """By distrusted partition: the correlation id of the one caller who tries."""
         self._replied_at = [NEVER] * partitions
+        self._recovered_at = NEVER
         self.last_reply_at = NEVER
         """When any reply came: a sign of life of the broker."""
 
@@ -53,11 +54,18 @@ class Circuit:
         """How many partitions are distrusted."""
         return len(self._distrusted)
 
-    def came_up(self, machine: Machine) -> bool:
-        """Note that `machine` answered. Returns whether that is news."""
+    def came_up(self, machine: Machine, *, now: float) -> bool:
+        """Note that `machine` answered. Returns whether that is news.
+
+        Queues that fell behind meanwhile are trusted again: the outage explains them, and one that really is old says
+        so with its first reply. Otherwise a healthy service would refuse at each partition's first contact.
+        """
         if machine not in self._down:
             return False
         self._down.remove(machine)
+        self._recovered_at = now
+        self._distrusted.clear()
+        self._scouts.clear()
         return True
 
     def went_down(self, machine: Machine) -> bool:
@@ -83,8 +91,11 @@ class Circuit:
             self._scouts.pop(partition, None)
 
     def missed(self, partition: int, *, since: float) -> None:
-        """Note that a caller who waited from `since` on got no reply within the budget."""
-        if self._replied_at[partition] < since:
+        """Note that a caller who waited from `since` on got no reply within the budget.
+
+        One who began to wait before the last recovery tells nothing: the outage explains it.
+        """
+        if self._replied_at[partition] < since and since > self._recovered_at:
             self._distrusted.add(partition)
 
     def left(self, partition: int, correlation_id: bytes) -> None:

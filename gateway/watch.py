@@ -54,7 +54,7 @@ class Watch:
                 log.warning("gateway.dependency.lost", dependency=self._probe.name, error_class=type(error).__name__)
         else:
             self._probe.succeeded()
-            if self._circuit.came_up(self._machine):
+            if self._circuit.came_up(self._machine, now=self._clock.monotonic()):
                 log.info("gateway.dependency.answers", dependency=self._probe.name)
 
     def _is_heard_otherwise(self) -> bool:

@@ -29,6 +29,7 @@ VERBS = (
     Verb("owner", "keyway.cli.owner:app", "Owners of keys: clients, resellers, configurations, price lists, links."),
     Verb("license", "keyway.cli.license:app", "Licenses: list them, by product, status and marks."),
     Verb("explain", "keyway.cli.explain:app", "Tell the whole story of one license; check its audit chain."),
+    Verb("provider", "keyway.cli.provider:app", "Orders at the upstream provider: list, settle, compare, decide."),
     Verb("keys", "keyway.cli.keys:app", "Signing keys of license bodies: list, rotate."),
     Verb("verify", "keyway.cli.verify:app", "Check a license body offline with a file of public keys."),
     Verb("settings", "keyway.cli.settings:app", "Show every setting: value in force, bounds, meaning."),

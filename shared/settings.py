@@ -80,6 +80,50 @@ class Settings(BaseModel):
     provider_isplicense_url: str = Field("", description="Base address of the ISPlicense panel")
     provider_isplicense_user: str = Field("", description="Panel user")
     provider_isplicense_password: SecretStr = Field(SecretStr(""), description="Panel password")
+    provider_isplicense_ca_file: Path | None = Field(
+        None, description="Authorities (PEM) that the panel's certificate must come from; else the system's"
+    )
+    provider_isplicense_loopback_allowed: bool = Field(
+        False,  # noqa: FBT003 - pydantic takes the default first
+        description="Local stack only: the panel may stand on this machine, also over plain http",
+    )
+    provider_isplicense_calls_per_second: Annotated[float, Field(gt=0, le=1000)] = Field(
+        2.0, description="Calls to the panel per second, of every kind"
+    )
+    provider_isplicense_calls_burst: Annotated[int, Field(ge=1, le=1000)] = Field(
+        4, description="Calls that may leave at once after a rest"
+    )
+    provider_isplicense_money_in_flight: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Calls that may charge, at once"
+    )
+    provider_isplicense_unresolved_max: Annotated[int, Field(ge=1, le=1000)] = Field(
+        8, description="Orders whose outcome may be unknown at once; beyond, new ones are answered 503"
+    )
+    provider_isplicense_release: Literal["manual", "auto"] = Field(
+        "manual", description="Who orders again what is proven absent: people, or once by itself"
+    )
+    provider_isplicense_quiet_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        600.0, description="The last look at what is absent comes so long after sending: above the panel's longest time"
+    )
+    provider_isplicense_looks_apart_seconds: Annotated[float, Field(ge=0.1, le=3600)] = Field(
+        30.0, description="Looks that together prove absence are at least so far apart"
+    )
+    provider_isplicense_give_up_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        900.0, description="After this an order of unknown outcome is given to people"
+    )
+    provider_isplicense_breaker_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        900.0, description="Nothing is called so long after the panel refused our credentials"
+    )
+    provider_isplicense_back_off_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60.0, description="Nothing is called so long after the panel's first `not now`; doubled each time"
+    )
+    provider_isplicense_losses_pause_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60.0, description="Nothing is sent so long after three sends with an unknown outcome within a minute"
+    )
+    provider_isplicense_deletes_everywhere: bool = Field(
+        False,  # noqa: FBT003 - pydantic takes the default first
+        description="The panel deletes Plesk and module services too; else people are asked to",
+    )
 
     @model_validator(mode="after")
     def _tls_is_whole_and_safe(self) -> "Settings":

@@ -18,18 +18,24 @@ from shared.contracts.topics import (
     LICENSE_COMMANDS_PARTITIONS,
     LICENSE_REPLIES,
     LICENSE_REPLIES_PARTITIONS,
+    PROVIDER_REQUESTS,
+    PROVIDER_REQUESTS_PARTITIONS,
     dead_letter_topic,
 )
 from shared.database.catalogs import PostgresCatalogs
 from shared.database.command_result_days import ensure_command_result_days
 from shared.database.license_store import PostgresLicenseStore
 from shared.database.outbox import PostgresOutbox, PostgresOutboxMarks
-from shared.database.pool import Pool, borrowed, open_pool
+from shared.database.pool import Pool, borrowed, open_pool, ping
+from shared.database.provider_orders import PostgresProviderOrders
+from shared.database.provider_pauses import PauseTimes
+from shared.database.schedule import PostgresSchedule
 from shared.database.signing_keys import PostgresSigningKeys
 from shared.domain.case import Policy
 from shared.errors import ConfigurationError, UnavailableError
 from shared.kafka import (
     RecordProducer,
+    command_producer,
     dead_letter_producer,
     event_producer,
     relay_producer,
@@ -42,20 +48,28 @@ from shared.security.watched_keys import load_signer
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 from shared.telemetry.logging import configure_logging
-from shared.telemetry.metrics import RelayMetrics, WorkerMetrics
+from shared.telemetry.metrics import ProviderMetrics, RelayMetrics, SchedulerMetrics, WorkerMetrics
 from workers.license.handler import LicenseHandler
 from workers.license.observer import MeasuringObserver
 from workers.license.publishing import FastPublisher
 from workers.license.rules_source import load_rules
 from workers.license.subscriber import Surroundings, license_commands
 from workers.outbox import OUTBOX_PARTITIONS, OutboxSender
+from workers.provider.announcing import KafkaAnnouncer
+from workers.provider.assembly import PROVIDER_ACCOUNT, claim_limits, order_runner, panel_client, settling_rules
+from workers.provider.crew import OrderCrew
+from workers.provider.observing import LoggingProviderObserver
+from workers.provider.subscriber import ProviderSurroundings, provider_requests
 from workers.relay.press import RenewedPress
 from workers.relay.relay import Relay
 from workers.runtime.process import run_process, settle_garbage_collector
+from workers.scheduler.post import KafkaPost
+from workers.scheduler.scheduler import Scheduler
 
 STOP_PRODUCER_SECONDS = 0.4
 KEEP_DAYS_SECONDS = 3600.0
 STALE_SECONDS = 5.0
+PROVIDER_CONNECTIONS_MAX = 8
 KEEP_DAYS_AGAIN_SECONDS = 10.0
 
 log = structlog.get_logger()
@@ -84,7 +98,12 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         await _open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url))
-        rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock)
+        orders = PostgresProviderOrders(pool)
+
+        async def provider_accepts() -> bool:
+            return await orders.accepts(PROVIDER_ACCOUNT, unresolved_max=settings.provider_isplicense_unresolved_max)
+
+        rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock, provider_accepts)
         signer = await load_signer(settings.require_signing_keys_file(), PostgresSigningKeys(pool), clock)
         store = PostgresLicenseStore(database_url)
         stack.push_async_callback(store.close)
@@ -120,6 +139,61 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
         await _beside(consumption.run(stop), rules.watch(), signer.watch(), publisher.run(), _keep_days(pool, clock))
 
 
+async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Carry provider orders out, as `provider.requests` rings for them, until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    chance = secrets.SystemRandom().random
+    observer = LoggingProviderObserver(ProviderMetrics.bound_to(registry))
+    client = panel_client(settings, clock, observer)
+    async with AsyncExitStack() as stack:
+        await _open_admin_port(stack, settings, readiness, registry)
+        pool = await stack.enter_async_context(open_pool(database_url, connections_max=PROVIDER_CONNECTIONS_MAX))
+        outcomes = await _open_producer(stack, command_producer(bootstrap), bootstrap)
+        dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        await warm_up(outcomes, {settings.topic_prefix + LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS})
+        await warm_up(
+            dead_letters,
+            {settings.topic_prefix + dead_letter_topic(PROVIDER_REQUESTS): PROVIDER_REQUESTS_PARTITIONS},
+        )
+        runner = order_runner(
+            PostgresProviderOrders(pool, _pause_times(settings)),
+            client,
+            KafkaAnnouncer(producer=outcomes, topic=settings.topic_prefix + LICENSE_COMMANDS),
+            limits=claim_limits(settings),
+            rules=settling_rules(settings),
+            clock=clock,
+            chance=chance,
+            observer=observer,
+        )
+        crew = OrderCrew(runner.carry, clock, chance)
+        surroundings = ProviderSurroundings(
+            bootstrap=bootstrap,
+            topic_prefix=settings.topic_prefix,
+            session_timeout_seconds=settings.kafka_session_timeout_seconds,
+            outcomes=outcomes,
+            dead_letters=dead_letters,
+            ask_database=lambda: ping(pool),
+            readiness=readiness,
+            metrics=metrics,
+            clock=clock,
+            chance=chance,
+            when_joined=settle_garbage_collector,
+        )
+        await _beside(provider_requests(crew, surroundings).run(stop), crew.run())
+
+
+def _pause_times(settings: Settings) -> PauseTimes:
+    return PauseTimes(
+        breaker_seconds=settings.provider_isplicense_breaker_seconds,
+        back_off_seconds=settings.provider_isplicense_back_off_seconds,
+        losses_seconds=settings.provider_isplicense_losses_pause_seconds,
+    )
+
+
 async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
     """Publish what is left in the outbox until `stop` is set."""
     require_c_extensions()
@@ -146,9 +220,41 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
         await relay.run(stop)
 
 
+async def run_scheduler(settings: Settings, stop: asyncio.Event) -> None:
+    """Ring and ask for what is due until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = SchedulerMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        await _open_admin_port(stack, settings, readiness, registry)
+        pool = await stack.enter_async_context(open_pool(database_url, connections_max=2))
+        rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock)
+        schedule = PostgresSchedule(database_url)
+        stack.push_async_callback(schedule.close)
+        producer = await _open_producer(stack, command_producer(bootstrap), bootstrap)
+        counts = {LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS, PROVIDER_REQUESTS: PROVIDER_REQUESTS_PARTITIONS}
+        await warm_up(producer, {settings.topic_prefix + topic: count for topic, count in counts.items()})
+        scheduler = Scheduler(
+            schedule=schedule,
+            orders=PostgresProviderOrders(pool),
+            post=KafkaPost(producer=producer, topic_prefix=settings.topic_prefix, clock=clock),
+            catalog=lambda: rules.current().catalog,
+            business_clock=business_clock(settings.clock_offset_file),
+            clock=clock,
+            chance=secrets.SystemRandom().random,
+            metrics=metrics,
+            probe=readiness.probe("scheduler", stale_after_seconds=STALE_SECONDS),
+        )
+        await _beside(scheduler.run(stop), rules.watch())
+
+
 ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {
     "license": run_license_worker,
+    "provider": run_provider_worker,
     "relay": run_relay,
+    "scheduler": run_scheduler,
 }
 
 

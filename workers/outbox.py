@@ -6,7 +6,7 @@ same key, event id, sequence and bytes both times.
 """
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
@@ -24,9 +24,9 @@ from shared.kafka import PRODUCE_TIMEOUT_SECONDS, Headers, RecordMetadata, Recor
 
 OUTBOX_PARTITIONS = {PROVIDER_REQUESTS: PROVIDER_REQUESTS_PARTITIONS, LICENSE_EVENTS: LICENSE_EVENTS_PARTITIONS}
 """Topics that are fed from the outbox, most urgent first: somebody waits behind a bell."""
-HEADERS: dict[str, Headers] = {
-    PROVIDER_REQUESTS: (),
-    LICENSE_EVENTS: (("content-type", b"application/cloudevents+json; charset=UTF-8"),),
+HEADERS: Mapping[str, Headers] = {
+    PROVIDER_REQUESTS: [],
+    LICENSE_EVENTS: [("content-type", b"application/cloudevents+json; charset=UTF-8")],
 }
 
 

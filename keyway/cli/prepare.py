@@ -37,6 +37,7 @@ class World:
     """Account -> (name, secret)."""
     signing_keys_file: Path
     clock_offset_file: Path
+    panel_password_file: Path
 
 
 async def prepare_world(settings: "Settings", state_dir: Path) -> World:
@@ -53,7 +54,7 @@ async def prepare_world(settings: "Settings", state_dir: Path) -> World:
 
 async def prepare_database(settings: "Settings", state_dir: Path) -> World:
     """Do the part of `prepare_world` that needs no broker."""
-    from keyway.cli.world_files import clock_offset_file, signing_keys_file
+    from keyway.cli.world_files import clock_offset_file, panel_password_file, signing_keys_file
     from shared.database.accounts import PostgresAccounts
     from shared.database.catalogs import PostgresCatalogs
     from shared.database.migrate import migrate
@@ -70,7 +71,13 @@ async def prepare_database(settings: "Settings", state_dir: Path) -> World:
         await _ensure_owners(PostgresOwners(pool))
         await _ensure_keys(PostgresSigningKeys(pool), keys_file)
     _ensure_clock(clock_offset_file(state_dir))
-    return World(accounts=accounts, signing_keys_file=keys_file, clock_offset_file=clock_offset_file(state_dir))
+    _ensure_secret(panel_password_file(state_dir))
+    return World(
+        accounts=accounts,
+        signing_keys_file=keys_file,
+        clock_offset_file=clock_offset_file(state_dir),
+        panel_password_file=panel_password_file(state_dir),
+    )
 
 
 async def _ensure_catalog(catalogs: "PostgresCatalogs", state: Path) -> None:
@@ -162,6 +169,15 @@ async def _ensure_keys(signing_keys: "PostgresSigningKeys", file: Path) -> None:
         write_key_file(file, fresh)
     else:
         await signing_keys.publish(ring.public_keys)
+
+
+def _ensure_secret(file: Path) -> None:
+    """Make a secret once: the sandbox remembers what it was opened with."""
+    from shared.security.account_secrets import new_secret
+    from shared.security.private_file import write_private_file
+
+    if not file.exists():
+        write_private_file(file, new_secret().encode("ascii"))
 
 
 def _ensure_clock(file: Path) -> None:

@@ -101,15 +101,14 @@ async def move(connection: Connection, locked: asyncpg.Record, change: Move, evi
 
 async def tell(connection: Connection, order: asyncpg.Record, kind: AttentionKind, text: str, name: str) -> None:
     """Put a finding about an order into the outbox; `name` makes its event id."""
+    order_id = UUID(int=order["order_id"].int)  # the driver's own class is no JSON
     event = AttentionEvent(
-        event_id=derived_id(order["order_id"], name),
+        event_id=derived_id(order_id, name),
         subject=order["license_id"],
         time=order["now"],
-        data=AttentionData(
-            license=order["number"], account=order["account_id"], kind=kind, text=text, order=order["order_id"]
-        ),
+        data=AttentionData(license=order["number"], account=order["account_id"], kind=kind, text=text, order=order_id),
     )
-    await write_attention(connection, event, LicenseId(order["license_id"]), order["order_id"])
+    await write_attention(connection, event, LicenseId(order["license_id"]), order_id)
 
 
 async def write_attention(connection: Connection, event: AttentionEvent, key: str, cause: UUID) -> None:

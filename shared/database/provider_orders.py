@@ -18,7 +18,7 @@ from shared.contracts.identifiers import LicenseId
 from shared.database.pool import Connection, Pool, borrowed
 from shared.database.provider_moves import LOCK, Move, move, tell
 from shared.database.provider_pauses import PauseTimes, calm, pause_account, pause_after_loss
-from shared.database.provider_rows import BY_ID, READ_LOOKS, evidence_json, look_of, order_of
+from shared.database.provider_rows import BY_ID, READ_LOOKS, evidence_json, look_of, order_of, plain
 from shared.database.provider_statements import (
     ACCEPTS,
     ACCOUNT_STATE,
@@ -29,14 +29,16 @@ from shared.database.provider_statements import (
     CLOSE_OPEN,
     DETAIL,
     FENCE,
+    KEEP,
     LINKED,
     LOCK_ACCOUNT,
     LOOK,
     QUARANTINED,
     RING,
 )
+from shared.database.provider_writes import encode_operation
 from shared.domain.open_operation import AttentionKind
-from shared.domain.provider_operation import Elid
+from shared.domain.provider_operation import Elid, ProviderOperation
 from shared.domain.provider_order import (
     AccountState,
     ClaimObstacle,
@@ -53,8 +55,8 @@ from shared.errors import ConflictError
 
 DECIDED_GRACE_SECONDS: Final = 5.0
 """The worker that decided an order also announces it; after this the scheduler rings for it."""
-STUCK_SECONDS: Final = 240.0
-"""Longer than any call, its long pages included: an order still `sending` after it has lost its worker."""
+LEASE_SECONDS: Final = 15.0
+"""A worker that has not called `keep` for so long has died, or may as well have."""
 CANARIES_PER_FUNCTION: Final = 1
 CANARY_AGE_SECONDS: Final = 30.0
 """A service this young may not stand in the lists yet."""
@@ -94,15 +96,22 @@ class PostgresProviderOrders:
         *,
         snapshot: Collection[Elid] = (),
         known_charges: Collection[str] = (),
+        operation: ProviderOperation | None = None,
     ) -> Claim | ClaimObstacle:
-        """Claim the order for one send: compare-and-set, slot free, below the limits, account not paused."""
+        """Claim the order for one send: compare-and-set, slot free, below the limits, account not paused.
+
+        `operation` replaces the stored one where looking upstream made it more exact.
+        """
         token = new_id()
         async with borrowed(self._pool, "claim an order") as connection, connection.transaction():
             await connection.execute(LOCK_ACCOUNT, order_id)
             obstacle = await _obstacle(connection, order_id, limits)
             if obstacle is not None:
                 return obstacle
-            attempt = await connection.fetchval(CLAIM, order_id, sorted(snapshot), sorted(known_charges), STUCK_SECONDS)
+            exact = None if operation is None else encode_operation(operation)
+            attempt = await connection.fetchval(
+                CLAIM, order_id, sorted(snapshot), sorted(known_charges), LEASE_SECONDS, exact
+            )
             if attempt is None:
                 return ClaimObstacle.NOT_INTENDED
             await connection.execute(ATTEMPT, order_id, token, limits.send_window_seconds)
@@ -110,6 +119,12 @@ class PostgresProviderOrders:
         return Claim(
             order_id=order_id, attempt=attempt, lease_token=token, send_window_seconds=limits.send_window_seconds
         )
+
+    async def keep(self, claim: Claim) -> bool:
+        """Show that the claim's worker is alive; to be called a few times per `LEASE_SECONDS` while a call is out."""
+        async with borrowed(self._pool, "keep a claim") as connection:
+            kept = await connection.fetchval(KEEP, claim.order_id, claim.attempt, LEASE_SECONDS)
+        return kept is not None
 
     async def pass_fence(self, claim: Claim) -> bool:
         """Whether the attempt may write its first byte now; True once at most, and only inside its send window."""
@@ -272,7 +287,7 @@ class PostgresProviderOrders:
                 if row["settled_in"] is preferred and not row["doubtful"] and len(known) < CANARIES_PER_FUNCTION:
                     known.append(Elid(row["elid"]))
         return LinkedServices(
-            by_elid={Elid(row["elid"]): row["order_id"] for row in rows},
+            by_elid={Elid(row["elid"]): plain(row["order_id"]) for row in rows},
             released=frozenset(Elid(row["elid"]) for row in rows if row["released"]),
             quarantined=frozenset(Elid(row["elid"]) for row in quarantined),
             canaries={made: tuple(elids) for made, elids in canaries.items()},
@@ -317,7 +332,7 @@ class PostgresProviderOrders:
         """Return the orders that are due, longest first; each is due again after `again_seconds`: bells get lost."""
         async with borrowed(self._pool, "ring for orders") as connection:
             rows = await connection.fetch(RING, orders_max, again_seconds)
-        return tuple(DueOrder(row["order_id"], LicenseId(row["license_id"])) for row in rows)
+        return tuple(DueOrder(plain(row["order_id"]), LicenseId(row["license_id"])) for row in rows)
 
     async def now(self) -> datetime:
         """Return the database's time, to be taken before a look is begun."""

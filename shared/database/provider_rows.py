@@ -1,6 +1,7 @@
 """Provider orders as they are read: one statement, and the value that a row makes."""
 
 from typing import Final, LiteralString
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -11,7 +12,7 @@ from shared.database.provider_writes import decode_operation
 from shared.domain.provider_operation import Elid, marker_of
 from shared.domain.provider_order import OrderState
 from shared.domain.provider_outcome import Evidence, Refusal
-from shared.domain.provider_record import ProviderOrder
+from shared.domain.provider_record import ProviderOrder, markers_of
 from shared.domain.provider_service import Found
 from shared.domain.provider_settling import ChargeWitness, Look
 from shared.domain.provisioning import Step
@@ -32,12 +33,17 @@ WHERE order_id = $1 AND attempt = $2 ORDER BY looked_at, id
 """
 
 
+def plain(stored: UUID) -> UUID:
+    """Return a stored id as the class of the standard library: the driver's own is no JSON."""
+    return UUID(int=stored.int)
+
+
 def order_of(row: asyncpg.Record) -> ProviderOrder:
     """Return the order in a row of `SELECT`."""
     key: bytes = row["account_key"]
     made_by = row["made_by"]
     return ProviderOrder(
-        order_id=row["order_id"],
+        order_id=plain(row["order_id"]),
         license_id=LicenseId(row["license_id"]),
         account=row["account_id"],
         number=row["number"],
@@ -45,7 +51,7 @@ def order_of(row: asyncpg.Record) -> ProviderOrder:
         step=STEP.validate_json(row["step"]),
         operation=decode_operation(row["operation"]),
         state=OrderState(row["state"]),
-        marker=marker_of(key, row["order_id"], row["marker_number"]),
+        markers=markers_of(key, row["order_id"], row["marker_number"]),
         marker_number=row["marker_number"],
         service_marker=None if made_by is None else marker_of(key, made_by, row["made_number"]),
         attempt=row["attempt"],

@@ -18,7 +18,8 @@ SELECT 1 FROM provider_account WHERE name = (SELECT provider_account FROM provid
 """
 CLAIM: Final[LiteralString] = """
 UPDATE provider_order SET state = 'sending', attempt = attempt + 1, sent_at = clock_timestamp(), not_before = NULL,
-    snapshot = $2::bigint[], known_charges = $3::text[], due_at = clock_timestamp() + make_interval(secs => $4)
+    snapshot = $2::bigint[], known_charges = $3::text[],
+    operation = coalesce($5::jsonb, operation), due_at = clock_timestamp() + make_interval(secs => $4)
 WHERE order_id = $1 AND state = 'intended' RETURNING attempt
 """
 ATTEMPT: Final[LiteralString] = """
@@ -28,6 +29,10 @@ SELECT order_id, attempt, $2, sent_at, sent_at + make_interval(secs => $3) FROM 
 CLAIMED: Final[LiteralString] = """
 INSERT INTO provider_step (order_id, at, state_before, state_after, trigger, attempt)
 VALUES ($1, clock_timestamp(), 'intended', 'sending', 'claimed', $2)
+"""
+KEEP: Final[LiteralString] = """
+UPDATE provider_order SET due_at = clock_timestamp() + make_interval(secs => $3)
+WHERE order_id = $1 AND attempt = $2 AND state = 'sending' RETURNING 1
 """
 FENCE: Final[LiteralString] = """
 UPDATE provider_attempt t SET write_fence_at = clock_timestamp() FROM provider_order o

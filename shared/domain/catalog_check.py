@@ -13,6 +13,7 @@ from typing import TypeVar
 from shared.contracts.commands import LicensingModel
 from shared.domain.catalog import (
     NFR_PREFIX,
+    BodySource,
     Catalog,
     ItemKind,
     ItemTerms,
@@ -30,6 +31,7 @@ COUNTER_NAME = re.compile(r"[a-z][A-Za-z0-9]{0,63}", re.ASCII)
 PRINTABLE_WITHOUT_SPACE = re.compile(r"[!-~]+")
 PERIODS_MONTHS = (0, 1, 12)
 """Lifetime, month, year: all that is ever ordered."""
+WIND_DOWN_DAYS_MAX = 366
 LICENSE_ORDER = "softexternal.order.param"
 ORDER_FUNCTIONS = (LICENSE_ORDER, "parallelslic.order.param", "addition.order.param")
 
@@ -130,6 +132,10 @@ def _product_faults(product: Product) -> Iterator[str]:
     yield from _item_faults(product)
     if product.period_months not in PERIODS_MONTHS:
         yield f"period_months {product.period_months}: write 1, 12 or 0 (lifetime)"
+    if product.body is BodySource.PROVIDER_KEY and product.provider is Provider.LOCAL:
+        yield "body provider_key, but the provider is local: there is nobody else's key; remove the member"
+    if product.wind_down_days > WIND_DOWN_DAYS_MAX:
+        yield f"wind_down_days {product.wind_down_days}: at most {WIND_DOWN_DAYS_MAX}"
     match product.provider, product.offer:
         case Provider.LOCAL, None:
             pass

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from shared.contracts.commands import LicensingModel
 from shared.domain.catalog import (
+    BodySource,
     Counter,
     CounterKind,
     ItemKind,
@@ -85,6 +86,8 @@ def _product(where: str, entry: object, faults: list[Fault]) -> ReadProduct | No
         period_months=members.number("period_months", default=1, minimum=0),
         offer=_offer(members.nested("offer")),
         item=_item(members.nested("item")),
+        body=members.choice("body", BodySource, BodySource.SIGNED),
+        wind_down_days=members.number("wind_down_days", default=30, minimum=0),
     )
     members.finish()
     return ReadProduct(where, product) if product.sku else None

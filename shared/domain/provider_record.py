@@ -29,8 +29,8 @@ class ProviderOrder:
     step: Step
     operation: ProviderOperation
     state: OrderState
-    marker: Marker
-    """The order's own marker at its present marker number."""
+    markers: tuple[Marker, ...]
+    """Every marker that the order may have written, the present one last."""
     marker_number: int
     service_marker: Marker | None
     """For an operation on a service that an order of ours made: the marker of that order."""
@@ -64,6 +64,11 @@ class ProviderOrder:
     def kind(self) -> StepKind:
         """What the order does."""
         return self.step.kind
+
+    @property
+    def marker(self) -> Marker:
+        """The marker at the present marker number."""
+        return self.markers[-1]
 
     @property
     def is_money(self) -> bool:

@@ -277,6 +277,33 @@ SCHEDULER_FAILED = MetricDefinition(
     unit="rounds",
     meaning="Rounds of the scheduler that a machine spoiled; what was due stays due",
 )
+PROVIDER_CALL_SECONDS = MetricDefinition(
+    name="keyway_provider_call_seconds",
+    kind=MetricKind.HISTOGRAM,
+    unit="seconds",
+    meaning="Calls to the panel by what came back (document, unreadable, http_error, broken, not_sent)",
+    labels=("result",),
+    buckets=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0),
+)
+PROVIDER_HOSTILE_ANSWERS = MetricDefinition(
+    name="keyway_provider_hostile_answers_total",
+    kind=MetricKind.COUNTER,
+    unit="answers",
+    meaning="Answers refused as an attack on their reader; any is worth a look",
+)
+PROVIDER_ORDERS_MOVED = MetricDefinition(
+    name="keyway_provider_orders_moved_total",
+    kind=MetricKind.COUNTER,
+    unit="orders",
+    meaning="Orders by the state that they moved to; alert on manual",
+    labels=("state",),
+)
+PROVIDER_ORDERS_WAITING = MetricDefinition(
+    name="keyway_provider_orders_deferred_total",
+    kind=MetricKind.COUNTER,
+    unit="orders",
+    meaning="Orders left for later: paused account, doubtful lists, as many calls out as allowed",
+)
 
 ALL_METRICS = tuple(value for value in tuple(globals().values()) if isinstance(value, MetricDefinition))
 """In the order written here: docs and tests walk over it."""

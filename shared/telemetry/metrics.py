@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from shared.contracts.outcomes import RejectionCode
 from shared.contracts.replies import ReplyStatus
 from shared.domain.decision import AlertKind
+from shared.domain.provider_order import OrderState
 from shared.telemetry import metric_names as names
 from shared.telemetry.metric_names import MetricDefinition, MetricKind
 
@@ -226,4 +227,29 @@ class SchedulerMetrics:
             active=gauge(registry, names.SCHEDULER_ACTIVE),
             sent=counters_by(registry, names.SCHEDULER_SENT, ("bell", "lapse", "close")),
             failed=counter(registry, names.SCHEDULER_FAILED),
+        )
+
+
+PROVIDER_RESULTS = ("document", "unreadable", "http_error", "broken", "not_sent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderMetrics:
+    """What a provider worker counts beside its lane."""
+
+    call_seconds: Mapping[str, Histogram]
+    """By `PROVIDER_RESULTS`."""
+    hostile_answers: Counter
+    moved: Mapping[str, Counter]
+    """By `OrderState`."""
+    deferred: Counter
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a provider worker with `registry`."""
+        return cls(
+            call_seconds=histograms_by(registry, names.PROVIDER_CALL_SECONDS, PROVIDER_RESULTS),
+            hostile_answers=counter(registry, names.PROVIDER_HOSTILE_ANSWERS),
+            moved=counters_by(registry, names.PROVIDER_ORDERS_MOVED, OrderState),
+            deferred=counter(registry, names.PROVIDER_ORDERS_WAITING),
         )

@@ -71,6 +71,8 @@ def test_no_acknowledged_record_hangs_on_one_broker_in_production() -> None:
         DEAD: 2,
         LICENSE_EVENTS: 2,
         LICENSE_REPLIES: 1,
+        PROVIDER_REQUESTS: 2,
+        BELLS_DEAD: 2,
     }
     assert all(topic.settings["unclean.leader.election.enable"] is False for topic in declared.topics.values())
 

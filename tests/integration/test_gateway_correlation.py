@@ -40,7 +40,7 @@ async def core(kafka_server: str, topic_prefix: str) -> Core:
     )
     await apply_topics(settings)
     made = Core.of(settings)
-    made.circuit.came_up(Machine.DATABASE)
+    made.circuit.came_up(Machine.DATABASE, now=0.0)
     return made
 
 
@@ -146,7 +146,7 @@ async def test_late_duplicate_unknown_and_unreadable_replies_are_counted_and_dro
 
 async def test_replies_to_another_gateway_do_not_come_here(core: Core, bus: CommandBus, replier: Replier) -> None:
     other = Core.of(core.settings)
-    other.circuit.came_up(Machine.DATABASE)
+    other.circuit.came_up(Machine.DATABASE, now=0.0)
     async with open_bus(other, OTHER_SLOT) as second, asyncio.TaskGroup() as group:
         here = [group.create_task(ask(bus, str(number))) for number in range(50)]
         there = [group.create_task(ask(second, str(number))) for number in range(50)]
@@ -180,6 +180,6 @@ async def test_a_machine_that_is_away_stops_callers_before_anything_is_published
 ) -> None:
     core.circuit.went_down(Machine.DATABASE)
     assert await ask(bus, "1") is Unanswered.DATABASE
-    core.circuit.came_up(Machine.DATABASE)
+    core.circuit.came_up(Machine.DATABASE, now=0.0)
     assert isinstance(await ask(bus, "1"), Reply)
     assert len(replier.seen) == 1

@@ -73,7 +73,7 @@ class Port:
         )
         self.circuit = Circuit(partitions=24, budget_seconds=25)
         for machine in Machine:
-            self.circuit.came_up(machine)
+            self.circuit.came_up(machine, now=0.0)
         self.keys = Keys()
         self.registry = CollectorRegistry()
         metrics = GatewayMetrics.bound_to(self.registry)

@@ -14,6 +14,7 @@ import pytest
 
 from keyway.ka.client import Exchange
 from keyway.ka.forms import operation_form
+from shared.clock import MachineClock
 from tests.process.whole_stack import WholeStack, order
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(240)]
@@ -45,9 +46,11 @@ async def test_purchases_sent_many_times_at_once_have_one_effect_and_one_answer(
         async with gate:
             return await administrators[index % 2].send(operation_form("PURCHASE", sendings[index]))
 
+    began_at = MachineClock().now().isoformat()
     exchanges = await asyncio.gather(*(buy(index) for index in range(len(sendings))))
 
-    assert Counter(exchange.status for exchange in exchanges) == {200: len(sendings)}
+    statuses = Counter(exchange.status for exchange in exchanges)
+    assert statuses == {200: len(sendings)}, "\n".join(stack.gateway_complaints(began_at)[:20])
     answers: dict[str, set[tuple[str | None, bytes]]] = {}
     for exchange in exchanges:
         answers.setdefault(exchange.number, set()).add((exchange.expiry, exchange.body))

@@ -78,9 +78,10 @@ def test_up_on_a_taken_fixed_port_fails_with_one_sentence_and_starts_nothing(tmp
 
 
 def test_workers_are_counted_as_asked_and_unknown_roles_refused() -> None:
-    assert worker_counts("", "") == {"license": 1}
-    assert worker_counts("license=4", "") == {"license": 4}
-    assert worker_counts("", "license") == {"license": 0}
-    for workers, without in (("licence=1", ""), ("license", ""), ("license=-1", ""), ("license=²", ""), ("", "relay")):
+    everything = {"license": 1, "provider": 1, "relay": 1, "scheduler": 1}
+    assert worker_counts("", "") == everything
+    assert worker_counts("license=4", "") == {**everything, "license": 4}
+    assert worker_counts("", "license,relay") == {**everything, "license": 0, "relay": 0}
+    for workers, without in (("licence=1", ""), ("license", ""), ("license=-1", ""), ("license=²", ""), ("", "usage")):
         with pytest.raises(typer.BadParameter):
             worker_counts(workers, without)

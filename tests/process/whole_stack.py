@@ -47,6 +47,12 @@ class WholeStack:
         """Return the pids of a role."""
         return [process.pid for process in self.now().processes if process.role == role]
 
+    def gateway_complaints(self, since: str) -> list[str]:
+        """Return what the gateways logged about failed requests and lost dependencies after the moment `since`."""
+        lines = [line for log in sorted(self.state.glob("logs/gateway-*.log")) for line in log.read_text().splitlines()]
+        told = [line for line in lines if '"gateway.dependency.' in line or '"gateway.request.failed"' in line]
+        return [line for line in told if line.partition('"at":"')[2] > since]
+
     def kill(self, name: str) -> None:
         """Kill a process for good, as a power cut would."""
         os.kill(self.now().pids()[name], signal.SIGKILL)

@@ -167,7 +167,7 @@ FAULTY_PRODUCTS = [
     (product(""), "products[0].sku: empty"),
     ("Gold", "products[0]: 'Gold' is not a mapping"),
     (product(upgrads_to=["A"]), "products[0] (Gold): unknown member 'upgrads_to': did you mean `upgrades_to`?"),
-    (product(zzz=3), "products[0] (Gold): unknown member 'zzz': known here: counters, item, kind"),
+    (product(zzz=3), "products[0] (Gold): unknown member 'zzz': known here: body, counters, item, kind"),
     (product("S" * 27), "SKU of 27 characters: at most 26 for isv"),
     (product("I" * 65, kind="key_item"), "SKU of 65 characters: at most 64 for key_item"),
     (product("NFR-Gold"), "SKU begins with NFR-"),

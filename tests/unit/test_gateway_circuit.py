@@ -7,15 +7,15 @@ from gateway.problems import Unanswered
 def a_circuit() -> Circuit:
     circuit = Circuit(partitions=4, budget_seconds=10)
     for machine in Machine:
-        circuit.came_up(machine)
+        circuit.came_up(machine, now=0.0)
     return circuit
 
 
 def test_nothing_is_published_before_both_machines_have_answered() -> None:
     circuit = Circuit(partitions=4, budget_seconds=10)
-    circuit.came_up(Machine.BROKER)
+    circuit.came_up(Machine.BROKER, now=0.0)
     assert circuit.refusal(0) is Unanswered.DATABASE
-    circuit.came_up(Machine.DATABASE)
+    circuit.came_up(Machine.DATABASE, now=0.0)
     assert circuit.refusal(0) is None
 
 
@@ -24,8 +24,8 @@ def test_a_machine_that_goes_away_closes_every_partition_and_coming_back_opens_t
     assert circuit.went_down(Machine.BROKER)
     assert not circuit.went_down(Machine.BROKER)
     assert [circuit.refusal(partition) for partition in range(4)] == [Unanswered.BROKER] * 4
-    assert circuit.came_up(Machine.BROKER)
-    assert not circuit.came_up(Machine.BROKER)
+    assert circuit.came_up(Machine.BROKER, now=0.0)
+    assert not circuit.came_up(Machine.BROKER, now=0.0)
     assert circuit.refusal(0) is None
 
 
@@ -70,3 +70,24 @@ def test_callers_of_a_trusted_partition_are_no_scouts() -> None:
     circuit = a_circuit()
     circuit.admitted(3, b"one of many")
     assert circuit.refusal(3) is None
+
+
+def test_queues_that_an_outage_explains_are_trusted_again_after_it() -> None:
+    circuit = a_circuit()
+    circuit.went_down(Machine.BROKER)
+    circuit.missed(3, since=0.0)
+    circuit.came_up(Machine.BROKER, now=0.0)
+    circuit.admitted(3, b"first")
+    assert circuit.refusal(3) is None
+    assert circuit.open_circuits == 0
+
+
+def test_a_wait_that_began_before_the_recovery_tells_nothing_about_the_queue() -> None:
+    circuit = Circuit(partitions=24, budget_seconds=5)
+    for machine in Machine:
+        circuit.came_up(machine, now=10.0)
+
+    circuit.missed(3, since=9.0)
+    assert circuit.open_circuits == 0
+    circuit.missed(3, since=11.0)
+    assert circuit.open_circuits == 1

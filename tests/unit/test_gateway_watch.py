@@ -28,7 +28,7 @@ def watched(machine: Machine) -> tuple[Watch, Answering, Circuit, Probe]:
     clock = MachineClock()
     circuit = Circuit(partitions=1, budget_seconds=10)
     for each in Machine:
-        circuit.came_up(each)
+        circuit.came_up(each, now=0.0)
     answering = Answering()
     probe = Probe(name="it", stale_after_seconds=3, clock=clock)
     return Watch(machine, ask=answering, circuit=circuit, probe=probe, clock=clock), answering, circuit, probe

@@ -1,0 +1,185 @@
+"""What is due when, and the scheduler's rounds: asked once, asked again later, one at a time, through outages."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
+
+from shared.contracts.commands import CloseUpstream, LapseLicense, LicenseCommand
+from shared.contracts.identifiers import LicenseId
+from shared.domain.catalog import Catalog, Product, Provider
+from shared.domain.term import is_due
+from shared.errors import UnavailableError
+from shared.telemetry.health import Readiness
+from shared.telemetry.metrics import SchedulerMetrics
+from workers.scheduler.due import Recently, first_day_kept, latest_day_over, wind_downs_over
+from workers.scheduler.ports import DueOrder
+from workers.scheduler.scheduler import ASK_AGAIN_SECONDS, Scheduler
+
+NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
+CATALOG = Catalog(
+    version=1,
+    products={
+        "Bronze": Product(sku="Bronze"),
+        "DNSMGR5": Product(sku="DNSMGR5", provider=Provider.ISPLICENSE, wind_down_days=7),
+    },
+)
+ONE, TWO = LicenseId("ka:00000001"), LicenseId("ka:00000002")
+
+
+@given(st.datetimes(datetime(2020, 1, 1), datetime(2090, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001 - made aware
+def test_the_latest_day_over_is_due_and_the_next_one_is_not(now: datetime) -> None:
+    day = latest_day_over(now)
+
+    assert is_due(day, now)
+    assert not is_due(day + timedelta(days=1), now)
+
+
+def test_only_services_of_a_provider_wind_down_each_in_its_own_time() -> None:
+    assert wind_downs_over(CATALOG, NOW) == {"DNSMGR5": NOW - timedelta(days=7)}
+
+
+def test_results_are_kept_a_day_longer_than_the_command_topic() -> None:
+    assert first_day_kept(date(2026, 11, 22)) == date(2026, 11, 14)
+
+
+def test_what_was_asked_for_is_not_asked_for_again_for_a_while() -> None:
+    recently = Recently(30)
+    recently.note([ONE], 100.0)
+
+    assert recently.fresh([ONE, TWO], 129.9) == [TWO]
+    assert recently.fresh([ONE, TWO], 130.0) == [ONE, TWO]
+
+
+@dataclass
+class Order:
+    order_id: UUID
+    license_id: LicenseId
+
+
+@dataclass
+class World:
+    """Schedule, orders, post and clock in one: every call is noted, and fails while `outages` are left."""
+
+    leads: bool = True
+    outages: int = 0
+    due: list[Order] = field(default_factory=list)
+    lapsed: list[LicenseId] = field(default_factory=list)
+    ended: list[LicenseId] = field(default_factory=list)
+    rung: list[UUID] = field(default_factory=list)
+    sent: list[LicenseCommand] = field(default_factory=list)
+    forgotten: list[date] = field(default_factory=list)
+    seconds: float = 1000.0
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    ends_at: float = 1000.0
+
+    async def lead(self) -> bool:
+        self._strike()
+        return self.leads
+
+    async def ring(self, *, orders_max: int, again_seconds: float) -> Sequence[DueOrder]:
+        taken, self.due = self.due[:orders_max], self.due[orders_max:]
+        return taken
+
+    async def lapsing(self, last_day: date, limit: int) -> list[LicenseId]:
+        return self.lapsed[:limit]
+
+    async def ending(self, terminated_before: Mapping[str, datetime], limit: int) -> list[LicenseId]:
+        assert set(terminated_before) == {"DNSMGR5"}
+        return self.ended[:limit]
+
+    async def forget_results(self, before: date) -> list[str]:
+        self.forgotten.append(before)
+        return []
+
+    async def bells(self, orders: Sequence[DueOrder]) -> None:
+        self._strike()
+        self.rung += [order.order_id for order in orders]
+
+    async def commands(self, commands: Sequence[LicenseCommand]) -> None:
+        self._strike()
+        self.sent += commands
+
+    def now(self) -> datetime:
+        return NOW + timedelta(seconds=self.seconds)
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    async def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        if self.seconds >= self.ends_at:
+            self.stop.set()
+        await asyncio.sleep(0)
+
+    def _strike(self) -> None:
+        if self.outages:
+            self.outages -= 1
+            raise UnavailableError("a machine is down")
+
+    async def play(self, seconds: float) -> None:
+        """Run a scheduler for so long by this world's clock."""
+        self.ends_at = self.seconds + seconds
+        scheduler = Scheduler(
+            schedule=self,
+            orders=self,
+            post=self,
+            catalog=lambda: CATALOG,
+            business_clock=self,
+            clock=self,
+            chance=lambda: 0.5,
+            metrics=SchedulerMetrics.bound_to(CollectorRegistry()),
+            probe=Readiness(self).probe("scheduler", stale_after_seconds=5),
+        )
+        await scheduler.run(self.stop)
+
+
+@pytest.mark.asyncio
+async def test_a_round_rings_for_orders_and_asks_for_what_is_due() -> None:
+    order = Order(UUID(int=7), ONE)
+    world = World(due=[order], lapsed=[ONE], ended=[TWO])
+
+    await world.play(1.0)
+
+    assert world.rung == [order.order_id]
+    assert world.sent == [
+        LapseLicense(account="ka", number="00000001"),
+        CloseUpstream(account="ka", number="00000002"),
+    ]
+    assert len(world.forgotten) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_license_that_stays_due_is_asked_for_again_only_after_a_while() -> None:
+    world = World(lapsed=[ONE])
+
+    await world.play(ASK_AGAIN_SECONDS - 1)
+    once = len(world.sent)
+    world.stop.clear()
+    await world.play(3.0)
+
+    assert once == 1
+
+
+@pytest.mark.asyncio
+async def test_one_that_stands_by_sends_nothing() -> None:
+    world = World(leads=False, due=[Order(UUID(int=7), ONE)], lapsed=[ONE])
+
+    await world.play(10.0)
+
+    assert (world.rung, world.sent) == ([], [])
+
+
+@pytest.mark.asyncio
+async def test_after_outages_everything_due_is_sent() -> None:
+    world = World(outages=5, lapsed=[ONE], ended=[TWO])
+
+    await world.play(30.0)
+
+    assert len(world.sent) == 2
