@@ -85,6 +85,9 @@ class Beside:
     known_request: KnownRequest | None = None
 
 
+NOTHING_BESIDE = Beside()
+
+
 @dataclass(frozen=True, slots=True)
 class Handling:
     """What deciding one command gave."""
@@ -150,7 +153,7 @@ class CaseFile:
             history=list(history),
         )
 
-    def handle(self, received: ReceivedCommand, desk: Desk, beside: Beside) -> Handling:
+    def handle(self, received: ReceivedCommand, desk: Desk, beside: Beside = NOTHING_BESIDE) -> Handling:
         """Decide one command, take its decision into this file, and return what it leaves behind."""
         envelope = received.envelope
         case = self._case(envelope.command, desk, beside)
