@@ -15,6 +15,7 @@ from shared.domain.decision import Alert, KnownRequest
 from shared.domain.effects import (
     CommandEffect,
     KeyAnswers,
+    KeyQuestions,
     Loaded,
     StoredLicense,
     StoredReply,
@@ -27,7 +28,8 @@ from shared.errors import InvalidRecordError
 from workers.license.activation_data import server_data_of
 from workers.license.case_file import Beside, CaseFile, Handling, ReceivedCommand
 from workers.license.desk import Desk
-from workers.license.key_questions import request_name
+from workers.license.key_questions import questions_of, request_name
+from workers.license.relatives import Relatives
 from workers.license.telling import outcome_of
 
 UNSENT = frozenset({ReplyStatus.PENDING, ReplyStatus.IN_LINE, ReplyStatus.NOTED})
@@ -62,8 +64,9 @@ class Sheet:
         self._desk = desk
         self._found = found
         self._files: dict[LicenseId, CaseFile] = {}
-        for stored in found.keys.licenses.values():
-            self._open_file(stored.license.account, stored.license.number)
+        self._relatives = Relatives()
+        for key, stored in found.keys.licenses.items():
+            self._note(key, self._open_file(stored.license.account, stored.license.number))
         self._results: dict[CommandId, StoredResult] = dict(found.loaded.results)
         self._last_of: dict[LicenseId, CommandId] = {}
         self._requests: dict[tuple[str, str], KnownRequest] = dict(found.keys.requests)
@@ -130,6 +133,9 @@ class Sheet:
         self.told.append((received.envelope, outcome_of(handling.decision), handling.decision.alerts))
         for key, events in handling.decision.elsewhere.items():
             self._keep_beside(self._files[key].take_beside(received, events, self._desk))
+            self._note(key, self._files[key])
+        if isinstance(received.envelope.command, KeyCommand):
+            self._note(effect.license_id, file)
         if effect.named is not None:
             self._requests[effect.named.account, effect.named.name] = KnownRequest(
                 body_sha256=effect.named.body_sha256,
@@ -189,11 +195,8 @@ class Sheet:
         if not isinstance(command, KeyCommand):
             return Beside(parent=self._parent(envelope))
         named, owners = request_name(command), self._found.keys.owners
-        seen = {
-            key: as_key(other.license, *self._identity(key, other), owners)
-            for key, other in self._files.items()
-            if other.license is not None
-        }
+        asked = questions_of((command,)) or KeyQuestions()
+        seen = {key: license for key in self._relatives.of(asked) if (license := self._seen(key)) is not None}
         return Beside(
             as_key=seen.pop(envelope.license_id, None),
             related=seen,
@@ -201,10 +204,20 @@ class Sheet:
             known_request=None if named is None else self._requests.get((command.asked_by, named.key)),
         )
 
-    def _identity(self, key: LicenseId, file: CaseFile) -> tuple[int, str | None]:
-        """Return key id and activation code of a license; one made in this very batch has no key id yet."""
-        stored = self._stored(key)
-        return (0, file.activation_code) if stored is None else (stored.key_id, stored.activation_code)
+    def _seen(self, key: LicenseId) -> License | None:
+        """Return a license as the Partner API sees it; one that was just bought elsewhere has no key id yet."""
+        file, stored = self._files.get(key), self._stored(key)
+        if file is None or file.license is None:
+            return None
+        if stored is None:
+            return file.license
+        return as_key(file.license, stored.key_id, stored.activation_code, self._found.keys.owners)
+
+    def _note(self, key: LicenseId, file: CaseFile) -> None:
+        """Remember to whom a key is related now."""
+        seen = self._seen(key)
+        if file.license is not None and seen is not None and seen.key is not None:
+            self._relatives.note(key, seen.key)
 
     def _stored(self, key: LicenseId) -> StoredLicense | None:
         return self._found.loaded.licenses.get(key) or self._found.keys.licenses.get(key)
