@@ -85,9 +85,14 @@ class OutboxSender:
 
 def _bundles(records: Sequence[OutgoingRecord]) -> list[tuple[str, int, list[OutgoingRecord]]]:
     """Return the records by topic and partition, the urgent topic first; unknown topics stay behind."""
-    bundles: dict[tuple[str, int], list[OutgoingRecord]] = {}
-    for topic, partitions in OUTBOX_PARTITIONS.items():
-        for record in records:
-            if record.topic == topic:
-                bundles.setdefault((topic, partition_of(record.license_id.encode(), partitions)), []).append(record)
-    return [(topic, partition, bundle) for (topic, partition), bundle in bundles.items()]
+    bundles: dict[str, dict[int, list[OutgoingRecord]]] = {topic: {} for topic in OUTBOX_PARTITIONS}
+    for record in records:
+        by_partition = bundles.get(record.topic)
+        if by_partition is not None:
+            partition = partition_of(record.license_id.encode(), OUTBOX_PARTITIONS[record.topic])
+            by_partition.setdefault(partition, []).append(record)
+    return [
+        (topic, partition, bundle)
+        for topic, by_partition in bundles.items()
+        for partition, bundle in by_partition.items()
+    ]

@@ -150,9 +150,9 @@ def attention_event(
     return OutboxEvent(event_id=event.event_id, type=EventType.ATTENTION, sequence=None, value=encode_attention(event))
 
 
-def outgoing_records(effect: CommandEffect) -> list[OutgoingRecord]:
-    """Return the outbox rows that the store writes for `effect`, bells first: somebody waits behind those."""
-    bells = [
+def outgoing_bells(effect: CommandEffect) -> list[OutgoingRecord]:
+    """Return the bells that the store writes into the outbox for the orders of `effect`."""
+    return [
         OutgoingRecord(
             topic=PROVIDER_REQUESTS,
             license_id=effect.license_id,
@@ -162,7 +162,11 @@ def outgoing_records(effect: CommandEffect) -> list[OutgoingRecord]:
         )
         for order in effect.orders
     ]
-    return bells + [
+
+
+def outgoing_events(effect: CommandEffect) -> list[OutgoingRecord]:
+    """Return the public events that the store writes into the outbox for `effect`."""
+    return [
         OutgoingRecord(
             topic=LICENSE_EVENTS,
             license_id=effect.license_id,

@@ -151,15 +151,24 @@ def new_broker(bootstrap: str) -> KafkaBroker:
 
 
 def batch_subscriber(
-    broker: KafkaBroker, topic: str, group: str, listener: DrainListener, session_timeout_seconds: float
+    broker: KafkaBroker,
+    topic: str,
+    group: str,
+    listener: DrainListener,
+    session_timeout_seconds: float,
+    *,
+    poll_timeout_ms: int = BATCH_TIMEOUT_MS,
 ) -> BatchSubscriber:
-    """Return the subscriber of `topic` in the safe shape, with nothing connected yet."""
+    """Return the subscriber of `topic` in the safe shape, with nothing connected yet.
+
+    `poll_timeout_ms` is latency against idle CPU: an idle worker polls every two of them.
+    """
     return broker.subscriber(
         topic,
         group_id=group,
         batch=True,
         max_records=POLL_RECORDS_MAX,
-        batch_timeout_ms=BATCH_TIMEOUT_MS,
+        batch_timeout_ms=poll_timeout_ms,
         fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         fetch_min_bytes=1,
         fetch_max_bytes=FETCH_BYTES_MAX,
