@@ -164,6 +164,7 @@ def rejected(reply: Reply) -> tuple[RejectionCode, Answer] | None:
     """Return code and answer of a business "no", None when a newer worker says something that is not known here."""
     try:
         code = RejectionCode(reply.meta.decode("ascii"))
-        return code, REJECTIONS[code].answer(decode_details(reply.body))
+        problem = REJECTIONS.get(code)
+        return None if problem is None else (code, problem.answer(decode_details(reply.body)))
     except (ValueError, InvalidRecordError):
         return None

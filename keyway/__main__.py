@@ -26,6 +26,8 @@ VERBS = (
     Verb("topics", "keyway.cli.topics:app", "Kafka topics: apply the declared file."),
     Verb("catalog", "keyway.cli.catalog:app", "Products and upgrades: check, compare, put into force."),
     Verb("account", "keyway.cli.account:app", "Callers and their secrets: add, list, rotate, disable, enable."),
+    Verb("owner", "keyway.cli.owner:app", "Owners of keys: clients, resellers, configurations, price lists, links."),
+    Verb("plan", "keyway.cli.plan:app", "Show what a modification of a key would do: operations, order, conflicts."),
     Verb("license", "keyway.cli.license:app", "Licenses: list them, by product, status and marks."),
     Verb("explain", "keyway.cli.explain:app", "Tell the whole story of one license; check its audit chain."),
     Verb("provider", "keyway.cli.provider:app", "Orders at the upstream provider: list, settle, compare, decide."),

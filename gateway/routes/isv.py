@@ -36,6 +36,14 @@ CLOSING = frozenset({Refused.TOO_LARGE, Refused.BODY_LATE, Refused.BODY_BROKEN})
 log = structlog.get_logger()
 
 
+def trace_parent_of(request: web.Request) -> bytes | None:
+    """Return the W3C trace header of a request, None when it has none that is valid."""
+    trace_parent = request.headers.get("traceparent")
+    if trace_parent is None or TRACE_PARENT.fullmatch(trace_parent) is None:
+        return None
+    return trace_parent.encode("ascii")
+
+
 class Bus(Protocol):
     """Where commands are answered."""
 
@@ -147,14 +155,7 @@ class IsvEndpoint:
                 correlation_id=command_id,
                 reason="not Base64",
             )
-        trace_parent = request.headers.get("traceparent")
-        if trace_parent is not None and TRACE_PARENT.fullmatch(trace_parent) is None:
-            trace_parent = None
-        reply = await self._bus.ask(
-            command,
-            command_id=command_id,
-            trace_parent=None if trace_parent is None else trace_parent.encode("ascii"),
-        )
+        reply = await self._bus.ask(command, command_id=command_id, trace_parent=trace_parent_of(request))
         if isinstance(reply, Reply):
             _tell(reply, command.number, outcome)
         else:
@@ -182,8 +183,14 @@ def _tell(reply: Reply, number: str, outcome: _Outcome) -> None:
             _tell_rejection(reply, outcome)
         case ReplyStatus.EXPIRED:
             outcome.refuse(Unanswered.NOT_FINISHED)
-        case ReplyStatus.UNREADABLE | ReplyStatus.PENDING | ReplyStatus.IN_LINE | ReplyStatus.NOTED:
-            outcome.refuse(Refused.INTERNAL)  # the last three are never sent
+        case (
+            ReplyStatus.UNREADABLE
+            | ReplyStatus.PENDING
+            | ReplyStatus.IN_LINE
+            | ReplyStatus.NOTED
+            | ReplyStatus.KEY_STATE
+        ):
+            outcome.refuse(Refused.INTERNAL)  # all but the first are never sent to this endpoint
         case _:
             assert_never(reply.status)
 

@@ -40,6 +40,16 @@ from shared.contracts.events import (
     UsageClosedEvent,
 )
 from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, CommandId
+from shared.contracts.key_commands import (
+    ConvertToEdition,
+    CreateKey,
+    ModifyKey,
+    ReinstateSus,
+    RenewKey,
+    RenewSus,
+    SetRemainingActivations,
+    TerminateKey,
+)
 from shared.contracts.requests import IntakeType, RequestReference
 from shared.contracts.usage import ReportedUsage, UsageKey, UsageType
 from shared.errors import InvalidRecordError
@@ -63,6 +73,14 @@ _COMMANDS: Mapping[str, TypeAdapter[LicenseCommand]] = {
     "resume_license": TypeAdapter(ResumeLicense),
     "record_activation": TypeAdapter(RecordActivation),
     "close_upstream": TypeAdapter(CloseUpstream),
+    "create_key": TypeAdapter(CreateKey),
+    "modify_key": TypeAdapter(ModifyKey),
+    "terminate_key": TypeAdapter(TerminateKey),
+    "renew_key": TypeAdapter(RenewKey),
+    "renew_sus": TypeAdapter(RenewSus),
+    "reinstate_sus": TypeAdapter(ReinstateSus),
+    "convert_to_edition": TypeAdapter(ConvertToEdition),
+    "set_remaining_activations": TypeAdapter(SetRemainingActivations),
 }
 
 
@@ -224,6 +242,11 @@ def decode_details(body: bytes) -> dict[str, str]:
     if not body:
         return {}
     return {str(name): str(value) for name, value in _members(body).items()}
+
+
+def encode_key_structure(structure: Mapping[str, object]) -> bytes:
+    """Return a key structure (`domain.key_structure`) as the JSON that callers get."""
+    return orjson.dumps(dict(structure))
 
 
 def encode_audit_entry(story: Mapping[str, object]) -> bytes:

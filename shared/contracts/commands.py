@@ -16,6 +16,8 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
+from shared.contracts.key_commands import KeyCommand
+
 
 class LicensingModel(StrEnum):
     """How a license is billed: `APS_PROTOCOL_MODEL` 2 or 3."""
@@ -197,6 +199,6 @@ CallersCommand = PurchaseLicense | RenewLicense | UpgradeLicense | TerminateLice
 """What callers ask."""
 RequestedCommand = SuspendLicense | ResumeLicense | RecordActivation
 """What only other systems ask; they may ask TERMINATE too."""
-LicenseCommand = CallersCommand | RequestedCommand | RecordProviderOutcome | LapseLicense | CloseUpstream
+LicenseCommand = CallersCommand | RequestedCommand | KeyCommand | RecordProviderOutcome | LapseLicense | CloseUpstream
 Operation = PurchaseLicense | RenewLicense | UpgradeLicense
 """The commands that issue a body and leave a fingerprint."""

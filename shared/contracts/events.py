@@ -27,6 +27,8 @@ class EventType(StrEnum):
     USAGE_CLOSED = "keyway.usage.closed"
     SUSPENDED = "keyway.license.suspended"
     RESUMED = "keyway.license.resumed"
+    MOVED = "keyway.license.moved"
+    MODIFIED = "keyway.license.modified"
     ATTENTION = "keyway.provider.attention"
     INTAKE_ACCEPTED = "keyway.intake.accepted"
     INTAKE_REJECTED = "keyway.intake.rejected"
@@ -66,6 +68,21 @@ class LicenseEventData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyEventData(LicenseEventData):
+    """What events tell of a license that is managed through the Partner API: more members, none missing."""
+
+    key_id: int
+    owner: str
+    nickname: str
+    address: str | None
+    """Address that the key is bound to, canonical."""
+    auto_renew: bool
+    parent: LicenseId | None
+    operations: tuple[str, ...] | None = None
+    """`modified` only: the operations of one request, in order of execution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublicEvent:
     """One public event before it is written as CloudEvents JSON by `codec.encode_event`."""
 
@@ -75,7 +92,7 @@ class PublicEvent:
     time: datetime
     """When it happened, by the business clock."""
     sequence: int
-    data: LicenseEventData
+    data: LicenseEventData | KeyEventData
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

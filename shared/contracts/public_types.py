@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge
 
-from shared.contracts.events import AttentionData, EventType, IntakeOutcomeData, LicenseEventData
+from shared.contracts.events import AttentionData, EventType, IntakeOutcomeData, KeyEventData, LicenseEventData
 from shared.contracts.requests import IntakeData, IntakeType
 from shared.contracts.topics import LICENSE_EVENTS, LICENSE_INTAKE
 
@@ -97,6 +97,35 @@ def _license(kind: EventType, summary: str, sequence: int, **changes: Any) -> Pu
     )
 
 
+def _key(kind: EventType, summary: str, sequence: int, **changes: Any) -> PublicType:  # noqa: ANN401 - JSON members
+    data = {
+        "license": "20240401",
+        "account": "partner",
+        "product": "360-MON-1M",
+        "status": "active",
+        "expires_on": "2027-04-15",
+        "revision": 1,
+        "test": False,
+        "nfr": False,
+        "key_id": 20240401,
+        "owner": "10001",
+        "nickname": "eu-7",
+        "address": "2001:db8::17",
+        "auto_renew": False,
+        "parent": "partner:20240317",
+        "operations": None,
+    } | changes
+    return PublicType(
+        name=kind.value,
+        topic=LICENSE_EVENTS,
+        direction=Direction.OUT,
+        summary=summary,
+        data=KeyEventData,
+        example=_event(kind, "partner:20240401", data, sequence),
+        numbered=True,
+    )
+
+
 def _outcome(kind: EventType, summary: str, code: str) -> PublicType:
     data = {
         "license": "00481516",
@@ -147,6 +176,10 @@ PUBLIC_TYPES: tuple[PublicType, ...] = (
     _license(EventType.RESUMED, "The license was switched on again.", 4),
     _license(EventType.LAPSED, "The last day is over.", 3, status="lapsed"),
     _license(EventType.TERMINATED, "The license was ended for good.", 4, status="terminated"),
+    _key(EventType.MOVED, "The key belongs to another owner.", 2),
+    _key(
+        EventType.MODIFIED, "A request changed the key; `operations` tells how.", 3, operations=["IPBIND", "NICKNAME"]
+    ),
     PublicType(
         name=EventType.ATTENTION.value,
         topic=LICENSE_EVENTS,

@@ -10,6 +10,7 @@ A record holds one or more frames, each preceded by its length (4). Meta and bod
 | `LICENSE_BODY` | last day, `YYYY-MM-DD` | the license body, raw bytes |
 | `USAGE_TOLD` | empty | the report, JSON |
 | `REJECTED` | rejection code | JSON object of the details that its text names |
+| `KEY_STATE` | key id, digits | the full key structure as JSON when the command asked for it, else empty |
 | all others | empty | empty |
 """
 
@@ -45,6 +46,8 @@ class ReplyStatus(IntEnum):
     """The command could not be read; it is a dead letter."""
     USAGE_TOLD = 10
     REJECTED = 16
+    KEY_STATE = 32
+    """A command of the Partner API was carried out, or found nothing to do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,10 +49,10 @@ WITH effect AS MATERIALIZED (
 ), inserted AS (
     INSERT INTO license (license_id, account_id, number, activation_code, product, model, status, suspended, test,
         subscription_on, start_on, purchase_on, expires_on, terminated_at, activation_data, reg_name, revision,
-        key_version, sequence, audit_sha256, service)
+        key_version, sequence, audit_sha256, service, key_id, key)
     SELECT license_id, account_id, number, activation_code, product, model, license_status, suspended, test,
         subscription_on, start_on, purchase_on, expires_on, terminated_at, activation_data, reg_name, revision,
-        key_version, sequence, audit_sha256, service::jsonb
+        key_version, sequence, audit_sha256, service::jsonb, coalesce(key_id, nextval('license_key_id')), key::jsonb
     FROM effect WHERE version_before = 0
 ), updated AS (
     UPDATE license AS l
@@ -60,14 +60,14 @@ WITH effect AS MATERIALIZED (
         subscription_on = e.subscription_on, start_on = e.start_on, purchase_on = e.purchase_on,
         expires_on = e.expires_on, terminated_at = e.terminated_at, activation_data = e.activation_data,
         reg_name = e.reg_name, revision = e.revision, key_version = e.key_version, sequence = e.sequence,
-        audit_sha256 = e.audit_sha256, service = e.service::jsonb, version = l.version + 1
+        audit_sha256 = e.audit_sha256, service = e.service::jsonb, key = e.key::jsonb, version = l.version + 1
     FROM effect AS e
     WHERE e.version_before > 0 AND l.license_id = e.license_id AND l.version = e.version_before
     RETURNING 1
 ), results AS (
     INSERT INTO command_result (command_id, day, license_id, payload_sha256, status, meta, body, revision, handled_at)
     SELECT command_id, day, license_id, payload_sha256, status, meta, body, reply_revision, handled_at
-    FROM effect WHERE status <> 7 -- in line: remembered there
+    FROM effect WHERE status <> 7 -- in line: remembered there; null: beside the command of another license
 ), revisions AS (
     INSERT INTO revision (license_id, revision, cause, product, expires_on, issued_at, body_sha256, body)
     SELECT license_id, issued_revision, issued_cause, issued_product, issued_expires_on, handled_at,

@@ -5,6 +5,7 @@ transaction, and after a lost connection a stored command id tells that it was c
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import asyncpg
 
@@ -14,6 +15,7 @@ from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
 from shared.contracts.replies import ReplyStatus
 from shared.contracts.topics import LICENSE_EVENTS
 from shared.database.effect_rows import effect_rows
+from shared.database.key_rows import decode_details, read_answers, remember_names
 from shared.database.lane import Lane
 from shared.database.license_statements import HISTORY, READ, WRITE
 from shared.database.pool import COMMAND_SECONDS, CONNECT_SECONDS, OwnConnection
@@ -26,7 +28,16 @@ from shared.database.provider_writes import (
 )
 from shared.database.usage_reports import read_usage, write_usage_reports
 from shared.domain.case import PastRevision, RevisionCause
-from shared.domain.effects import CommandEffect, Loaded, StoredLicense, StoredReply, StoredResult, WaitingCommand
+from shared.domain.effects import (
+    CommandEffect,
+    KeyAnswers,
+    KeyQuestions,
+    Loaded,
+    StoredLicense,
+    StoredReply,
+    StoredResult,
+    WaitingCommand,
+)
 from shared.domain.license import License, LicenseStatus
 from shared.domain.usage import UsageOnFile
 
@@ -77,6 +88,10 @@ class PostgresLicenseStore:
         asked = list(license_ids)
         return await self._lane.run("load_usage", lambda connection: read_usage(connection, asked))
 
+    async def load_keys(self, questions: KeyQuestions) -> KeyAnswers:
+        """Return what commands of the Partner API must know beside their own license."""
+        return await self._lane.run("load_keys", lambda connection: read_answers(connection, questions, _stored_key))
+
     async def store(self, effects: Sequence[CommandEffect]) -> None:
         """Write all effects in one transaction.
 
@@ -86,7 +101,9 @@ class PostgresLicenseStore:
         if not effects:
             return
         rows = effect_rows(effects)
-        if not any(effect.concerns_provider or effect.usage is not None for effect in effects):
+        if not any(
+            effect.concerns_provider or effect.usage is not None or effect.named is not None for effect in effects
+        ):
             await self._lane.run("store", lambda connection: connection.fetchval(WRITE, rows, LICENSE_EVENTS))
             return
 
@@ -95,6 +112,7 @@ class PostgresLicenseStore:
                 await connection.fetchval(WRITE, rows, LICENSE_EVENTS)
                 await write_provider_parts(connection, effects, LICENSE_EVENTS)
                 await write_usage_reports(connection, effects)
+                await remember_names(connection, effects)
 
         await self._lane.run("store", write_all)
 
@@ -135,13 +153,21 @@ def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
 
 def _stored_license(row: asyncpg.Record, operations: Mapping[LicenseId, Mapping[Fingerprint, int]]) -> StoredLicense:
     license = row["license"]
+    stored = _stored_key(license)
+    return replace(stored, body=row["body"] or b"", operations=operations.get(license["license_id"], {}))
+
+
+def _stored_key(row: asyncpg.Record) -> StoredLicense:
+    """Return the license in a row of table `license`, without body and operations."""
     return StoredLicense(
-        license=_license_of(license),
-        version=license["version"],
-        audit_sha256=license["audit_sha256"],
-        body=row["body"] or b"",
-        operations=operations.get(license["license_id"], {}),
-        published_sequence=license["published_sequence"],
+        license=_license_of(row),
+        version=row["version"],
+        audit_sha256=row["audit_sha256"],
+        body=b"",
+        operations={},
+        published_sequence=row["published_sequence"],
+        key_id=row["key_id"],
+        activation_code=row["activation_code"],
     )
 
 
@@ -175,6 +201,7 @@ def _license_of(row: asyncpg.Record) -> License:
         key_version=row["key_version"],
         sequence=row["sequence"],
         service=decode_service(row["service"]),
+        key=decode_details(row["key"]),
     )
 
 

@@ -30,6 +30,7 @@ CREATE TABLE license (
     version bigint NOT NULL DEFAULT 1,
     audit_sha256 bytea NOT NULL,
     service jsonb,
+    key jsonb,
     CONSTRAINT license_id_is_account_and_number CHECK (license_id = account_id || ':' || number),
     CONSTRAINT model_is_known CHECK (model IN ('standard', 'reporting')),
     CONSTRAINT status_is_known CHECK (status IN ('active', 'lapsed', 'terminated')),
@@ -267,10 +268,13 @@ CREATE TYPE command_effect AS (
     audit_entry bytea,
     audit_previous_sha256 bytea,
     audit_entry_sha256 bytea,
-    service text
+    service text,
+    key_id bigint,
+    key text
 );
 COMMENT ON TYPE command_effect IS 'Everything one command leaves behind: the one parameter of the statement that writes a batch. Running workers know its members by position: a change is a new type beside this one, removed a release later.';
 COMMENT ON COLUMN command_effect.version_before IS 'Version read; 0 for a new license, null when this command does not write the row.';
+COMMENT ON COLUMN command_effect.key_id IS 'Key id of a new Partner key, drawn before; null: it is drawn now.';
 
 CREATE FUNCTION require_every_update(updated bigint, wanted bigint) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
@@ -357,6 +361,17 @@ INSERT INTO relay_progress DEFAULT VALUES;
 -- Providers: services, operations under way, orders, attempts, looks, findings
 
 COMMENT ON COLUMN license.service IS 'The upstream service held for a provider product; null for local products and once released.';
+COMMENT ON COLUMN license.key IS 'What the Partner API knows of the license; null while it has never changed it.';
+CREATE UNIQUE INDEX key_address_is_bound_once ON license ((key ->> 'family'), (key ->> 'address'))
+    WHERE status <> 'terminated' AND key ->> 'address' IS NOT NULL;
+CREATE UNIQUE INDEX key_uid_is_used_once ON license ((key ->> 'family'), (key ->> 'uid'))
+    WHERE status <> 'terminated' AND key ->> 'uid' IS NOT NULL;
+CREATE INDEX license_by_key_address ON license ((key ->> 'address')) WHERE key ->> 'address' IS NOT NULL;
+CREATE INDEX license_by_key_uid ON license ((key ->> 'uid')) WHERE key ->> 'uid' IS NOT NULL;
+CREATE INDEX license_by_key_parent ON license ((key -> 'parent' ->> 'license_id') COLLATE "C")
+    WHERE key -> 'parent' ->> 'license_id' IS NOT NULL;
+CREATE INDEX license_by_key_owner ON license ((key ->> 'owner') COLLATE "C", key_id) WHERE key ->> 'owner' IS NOT NULL;
+CREATE INDEX license_by_account ON license (account_id, key_id);
 CREATE INDEX license_with_service_ended ON license (terminated_at) WHERE status = 'terminated' AND service IS NOT NULL;
 CREATE INDEX license_due ON license (expires_on) WHERE status = 'active';
 
@@ -704,3 +719,77 @@ COMMENT ON COLUMN dead_letter_action.letter_at IS 'The record''s own time: a top
 COMMENT ON COLUMN dead_letter_action.attempt IS 'Attempts that the letter told of.';
 CREATE TRIGGER dead_letter_action_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON dead_letter_action
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- What the Partner API adds
+
+CREATE TABLE named_request (
+    account_id text COLLATE "C" NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    body_sha256 bytea NOT NULL,
+    license_id text COLLATE "C" NOT NULL,
+    command_id uuid NOT NULL,
+    status smallint NOT NULL,
+    meta bytea NOT NULL,
+    body bytea NOT NULL,
+    handled_at timestamptz NOT NULL,
+    CONSTRAINT named_request_pkey PRIMARY KEY (account_id, name),
+    CONSTRAINT request_hash_is_sha256 CHECK (octet_length(body_sha256) = 32)
+);
+CREATE INDEX named_request_age ON named_request (handled_at);
+COMMENT ON TABLE named_request IS 'Requests that their callers named (Idempotency-Key) and the reply to each, kept for 30 days.';
+COMMENT ON COLUMN named_request.body_sha256 IS 'Of method, path and body: the same name for anything else is refused.';
+
+-- Owners of keys
+
+CREATE TABLE price_list (
+    name text COLLATE "C" NOT NULL CONSTRAINT price_list_pkey PRIMARY KEY,
+    items text[] NOT NULL,
+    CONSTRAINT price_list_name_is_plain CHECK (name ~ '^[a-z0-9-]{1,32}$')
+);
+COMMENT ON TABLE price_list IS 'Item constants that accounts with this list may order.';
+CREATE TRIGGER price_list_tells_change AFTER INSERT OR UPDATE OR DELETE ON price_list
+    FOR EACH STATEMENT EXECUTE FUNCTION tell_change();
+
+CREATE TABLE owner (
+    owner_id text COLLATE "C" NOT NULL CONSTRAINT owner_pkey PRIMARY KEY,
+    kind text NOT NULL,
+    reseller_id text COLLATE "C" CONSTRAINT reseller_is_an_owner REFERENCES owner,
+    name text NOT NULL DEFAULT '',
+    suspended boolean NOT NULL DEFAULT false,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT owner_id_is_plain CHECK (owner_id ~ '^[A-Za-z0-9-]{1,64}$'),
+    CONSTRAINT owner_kind_is_known CHECK (kind IN ('reseller', 'client')),
+    CONSTRAINT only_clients_have_a_reseller CHECK (kind = 'client' OR reseller_id IS NULL)
+);
+COMMENT ON TABLE owner IS 'Resellers and clients. Keys belong to clients only. Never deleted: keys name them.';
+CREATE TRIGGER owner_is_kept BEFORE DELETE OR TRUNCATE ON owner FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER owner_tells_change AFTER INSERT OR UPDATE ON owner FOR EACH STATEMENT EXECUTE FUNCTION tell_change();
+
+CREATE TABLE product_configuration (
+    configuration_id bigint NOT NULL CONSTRAINT product_configuration_pkey PRIMARY KEY,
+    owner_id text COLLATE "C" NOT NULL CONSTRAINT configuration_has_an_owner REFERENCES owner,
+    name text NOT NULL DEFAULT '',
+    is_default boolean NOT NULL DEFAULT false,
+    CONSTRAINT configuration_id_is_positive CHECK (configuration_id BETWEEN 1 AND 999999999999999)
+);
+CREATE UNIQUE INDEX one_default_configuration ON product_configuration (owner_id) WHERE is_default;
+CREATE INDEX product_configuration_owner ON product_configuration (owner_id);
+COMMENT ON TABLE product_configuration IS 'What a key of an owner may be configured with; one of them is the owner''s default.';
+CREATE TRIGGER configuration_is_kept BEFORE DELETE OR TRUNCATE ON product_configuration
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE TRIGGER product_configuration_tells_change AFTER INSERT OR UPDATE ON product_configuration
+    FOR EACH STATEMENT EXECUTE FUNCTION tell_change();
+
+CREATE TABLE account_owner (
+    account_id text COLLATE "C" NOT NULL CONSTRAINT account_owner_pkey PRIMARY KEY
+        CONSTRAINT linked_account_exists REFERENCES account,
+    owner_id text COLLATE "C" NOT NULL CONSTRAINT linked_owner_exists REFERENCES owner,
+    default_client text COLLATE "C" CONSTRAINT default_client_exists REFERENCES owner,
+    price_list text COLLATE "C" CONSTRAINT price_list_exists REFERENCES price_list
+);
+CREATE INDEX account_owner_owner ON account_owner (owner_id);
+COMMENT ON TABLE account_owner IS 'For whom an account speaks. A partner account reaches its owner''s keys, that of a reseller those of the reseller''s clients; the licenses of a linked ISV account belong to its owner.';
+COMMENT ON COLUMN account_owner.default_client IS 'Owner of keys that a reseller''s account creates without naming one; null: it must name one.';
+COMMENT ON COLUMN account_owner.price_list IS 'What the account may order; null: everything in the catalog.';
+CREATE TRIGGER account_owner_tells_change AFTER INSERT OR UPDATE OR DELETE ON account_owner
+    FOR EACH STATEMENT EXECUTE FUNCTION tell_change();

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from shared.contracts.commands import BodyDigest, LicenseCommand, RenewLicense, UpgradeLicense
-from shared.contracts.identifiers import Fingerprint
+from shared.contracts.identifiers import Fingerprint, LicenseId
 from shared.domain.catalog import Catalog
+from shared.domain.decision import KnownRequest
+from shared.domain.key_owners import OwnerBook
 from shared.domain.license import License
 from shared.domain.open_operation import OpenOperation
 from shared.domain.provisioning import ServerData
@@ -50,6 +52,14 @@ class Case:
     """The license that a module's data name as its parent."""
     usage: UsageOnFile | None = None
     """What is stored about its usage; loaded for `ReportUsage` only."""
+    related: Mapping[LicenseId, License] = field(default_factory=dict)
+    """For commands of the Partner API: parents, children, and whoever holds the address or UID that is asked for."""
+    owners: OwnerBook = field(default_factory=OwnerBook)
+    """For the same: the accounts and owners concerned."""
+    activation_code: str = ""
+    """For a key that is to be made: its activation code, drawn before."""
+    known_request: KnownRequest | None = None
+    """What was answered to the request of the same name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

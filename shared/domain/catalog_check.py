@@ -11,7 +11,17 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
 from shared.contracts.commands import LicensingModel
-from shared.domain.catalog import NFR_PREFIX, BodySource, Catalog, Product, ProductKind, Provider, ProviderOffer
+from shared.domain.catalog import (
+    NFR_PREFIX,
+    BodySource,
+    Catalog,
+    ItemKind,
+    ItemTerms,
+    Product,
+    ProductKind,
+    Provider,
+    ProviderOffer,
+)
 from shared.domain.catalog_document import Fault, ReadProduct, read_document
 
 SKU_LENGTH_MAX = 26
@@ -119,6 +129,7 @@ def _edges_between(products: Mapping[str, ReadProduct]) -> dict[str, list[str]]:
 def _product_faults(product: Product) -> Iterator[str]:
     yield from _sku_faults(product)
     yield from _counter_faults(product)
+    yield from _item_faults(product)
     if product.period_months not in PERIODS_MONTHS:
         yield f"period_months {product.period_months}: write 1, 12 or 0 (lifetime)"
     if product.body is BodySource.PROVIDER_KEY and product.provider is Provider.LOCAL:
@@ -145,6 +156,32 @@ def _sku_faults(product: Product) -> Iterator[str]:
         yield f"SKU of {len(sku)} characters: at most {longest} for {product.kind}"
     if product.kind is ProductKind.ISV and sku.startswith(NFR_PREFIX):
         yield f"SKU begins with {NFR_PREFIX}: remove the entry, such twins follow by rule"
+
+
+def _item_faults(product: Product) -> Iterator[str]:
+    match product.kind, product.item:
+        case ProductKind.ISV, None:
+            pass
+        case ProductKind.ISV, _:
+            yield "an item, but it is sold on the ISV endpoint: remove the item or write `kind: key_item`"
+        case _, None:
+            yield "kind key_item, but no item: say what it is to a key (kind, family)"
+        case _, ItemTerms() as item:
+            yield from _terms_faults(product, item)
+
+
+def _terms_faults(product: Product, item: ItemTerms) -> Iterator[str]:
+    if item.parents and item.kind is not ItemKind.ADDITIONAL:
+        yield f"item.parents, but the item is of kind {item.kind}: only additional keys are attached"
+    if item.kind in (ItemKind.FEATURE, ItemKind.METERED):
+        for name in ("activatable", "downgradable"):
+            if getattr(item, name):
+                yield f"item.{name}, but the item is of kind {item.kind}: only base items say so"
+        if item.edition is not None:
+            yield f"item.edition, but the item is of kind {item.kind}: only base items are editions"
+    if not item.lease and product.period_months != 0:
+        yield "item.lease is false, but period_months is not 0: what is bought for good has no period"
+    yield from (f"item.parents has {family} twice: remove one" for family in _doubles(item.parents))
 
 
 def _counter_faults(product: Product) -> Iterator[str]:
@@ -197,6 +234,8 @@ def _unlike_faults(product: Product, target: Product) -> Iterator[str]:
         ("model", product.model, target.model),
         ("provider", product.provider, target.provider),
         ("order_function", _order_function(product), _order_function(target)),
+        ("item.kind", _item_member(product, "kind"), _item_member(target, "kind")),
+        ("item.family", _item_member(product, "family"), _item_member(target, "family")),
     )
     for name, here, there in compared:
         if here and there and here != there:
@@ -205,6 +244,10 @@ def _unlike_faults(product: Product, target: Product) -> Iterator[str]:
 
 def _order_function(product: Product) -> str:
     return "none" if product.offer is None else product.offer.order_function
+
+
+def _item_member(product: Product, name: str) -> str:
+    return "" if product.item is None else str(getattr(product.item, name))
 
 
 def _doubles(values: Collection[_Value]) -> list[_Value]:

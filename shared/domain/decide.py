@@ -31,12 +31,24 @@ from shared.contracts.commands import (
     UpgradeLicense,
 )
 from shared.contracts.identifiers import Fingerprint
+from shared.contracts.key_commands import (
+    ConvertToEdition,
+    CreateKey,
+    KeyCommand,
+    ModifyKey,
+    ReinstateSus,
+    RenewKey,
+    RenewSus,
+    SetRemainingActivations,
+    TerminateKey,
+)
 from shared.contracts.outcomes import RejectionCode
 from shared.domain.case import Case, Rules
 from shared.domain.decision import Answer, CurrentBody, Decision, Noted, Pending, Rejected, Waiting
 from shared.domain.events import LicenseLapsed
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.fulfillment import close_upstream, record_outcome
+from shared.domain.key_requests import decide_key, named_before
 from shared.domain.license import License, LicenseStatus, evolve
 from shared.domain.open_operation import OpenOperation
 from shared.domain.purchase import purchase
@@ -78,6 +90,17 @@ def _decide(case: Case, command: LicenseCommand, rules: Rules, now: datetime) ->
             return _answered_at_once(case, command) or _asked(case, command, rules, now)
         case SuspendLicense() | ResumeLicense() | RecordActivation():
             return _answered_at_once(case, command) or _requested(case.license, command, now)
+        case (
+            CreateKey()
+            | ModifyKey()
+            | TerminateKey()
+            | RenewKey()
+            | RenewSus()
+            | ReinstateSus()
+            | ConvertToEdition()
+            | SetRemainingActivations()
+        ):
+            return named_before(case, command) or _behind(case, command) or decide_key(case, command, rules, now=now)
         case _:
             assert_never(command)
 
@@ -120,15 +143,20 @@ def _answered_at_once(case: Case, command: CallersCommand | RequestedCommand) ->
     return Decision(answer=_place(case, case.open, command, fingerprint), open=case.open)
 
 
+def _behind(case: Case, command: KeyCommand) -> Decision | None:
+    """Put a partner's command in line behind the operation under way, None when there is none."""
+    return None if case.open is None else Decision(answer=_place(case, case.open, command, None), open=case.open)
+
+
 def _place(
     case: Case,
     open_operation: OpenOperation,
-    command: CallersCommand | RequestedCommand,
+    command: CallersCommand | RequestedCommand | KeyCommand,
     fingerprint: Fingerprint | None,
 ) -> Answer:
     if fingerprint == open_operation.fingerprint:
         return Pending()
-    if case.in_line >= LINE_MAX and not isinstance(command, TerminateLicense):
+    if case.in_line >= LINE_MAX and not isinstance(command, TerminateLicense | TerminateKey):
         return Rejected(RejectionCode.LICENSE_BUSY, {"number": command.number})
     return Waiting()
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
-from shared.contracts.identifiers import Fingerprint
+from shared.contracts.identifiers import Fingerprint, LicenseId
 from shared.contracts.outcomes import RejectionCode, TerminationOutcome
+from shared.contracts.replies import ReplyStatus
 from shared.contracts.requests import RequestOutcome
 from shared.domain.events import LicenseEvent
+from shared.domain.key_structure import KeyView
 from shared.domain.open_operation import Attention, OpenOperation
 from shared.domain.provisioning import Step
 from shared.domain.usage import UsageTold
@@ -58,7 +60,34 @@ class Done:
     outcome: RequestOutcome
 
 
-Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted | UsageTold | Done
+@dataclass(frozen=True, slots=True)
+class KeyState:
+    """Answer to partners: done, or nothing to do. The structure is told only when the command asked for it."""
+
+    view: KeyView
+    """The key after the decision."""
+    is_told: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRequest:
+    """A request that its caller named, as it was answered (docs/protocols/partner-api.md 3.2)."""
+
+    body_sha256: str
+    """Lower-case hexadecimal."""
+    status: ReplyStatus
+    meta: bytes
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class SameAgain:
+    """Answer to partners: what was answered to the request of the same name."""
+
+    known: KnownRequest
+
+
+Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted | UsageTold | Done | KeyState | SameAgain
 
 
 class AlertKind(StrEnum):
@@ -98,5 +127,7 @@ class Decision:
     """What those who wait for the operation that ended here are told."""
     attention: tuple[Attention, ...] = ()
     """Findings that other systems and operators are told of."""
+    elsewhere: Mapping[LicenseId, tuple[LicenseEvent, ...]] = field(default_factory=dict)
+    """What happens to related licenses in the same transaction. One without events only must not have changed."""
     forget_operations_after: int | None = None
     """Fingerprints of operations later than this revision are undone and must not answer repeats any more."""

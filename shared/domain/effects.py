@@ -12,6 +12,8 @@ from uuid import UUID
 from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
 from shared.contracts.replies import ReplyAddress, ReplyStatus
 from shared.domain.case import RevisionCause
+from shared.domain.decision import KnownRequest
+from shared.domain.key_owners import OwnerBook
 from shared.domain.license import License
 from shared.domain.open_operation import OpenOperation
 from shared.domain.provider_operation import ProviderOperation
@@ -73,6 +75,8 @@ class LicenseWrite:
     """Version read; 0 for a license that is new. The write fails as a conflict when it is no longer so."""
     activation_code: str | None
     """For a new license only; immutable afterwards."""
+    key_id: int | None = None
+    """For a new license whose key id was drawn before; None: it is drawn now."""
     audit_sha256: bytes
     """Head of the audit chain."""
     published_sequence: int = 0
@@ -133,6 +137,16 @@ class UsageReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RequestName:
+    """What a caller named a request, and what it named; its reply is remembered under that name."""
+
+    account: str
+    name: str
+    body_sha256: str
+    """Lower-case hexadecimal."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEffect:
     """Everything one command leaves behind."""
 
@@ -164,6 +178,10 @@ class CommandEffect:
     attention: tuple[OutboxEvent, ...] = ()
     """Findings for other systems; they have no sequence."""
     usage: UsageReport | None = None
+    is_beside: bool = False
+    """What the command of another license does to this one: it has no result of its own."""
+    named: RequestName | None = None
+    """The reply answers every later request of this name."""
 
     @property
     def concerns_provider(self) -> bool:
@@ -202,6 +220,8 @@ class StoredLicense:
     """Those of the asked fingerprints that are known, each with the revision that it left."""
     published_sequence: int = 0
     """Every event up to this one was published."""
+    key_id: int = 0
+    activation_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +231,35 @@ class Loaded:
     results: Mapping[CommandId, StoredResult] = field(default_factory=dict)
     licenses: Mapping[LicenseId, StoredLicense] = field(default_factory=dict)
     open: Mapping[LicenseId, StoredOpen] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyQuestions:
+    """What commands of the Partner API ask about keys other than their own, and about owners."""
+
+    licenses: frozenset[LicenseId] = frozenset()
+    """The keys concerned: they, their parents and their children are told."""
+    key_ids: frozenset[int] = frozenset()
+    """Keys named as parents; they and their children are told."""
+    activation_codes: frozenset[str] = frozenset()
+    """The same."""
+    addresses: frozenset[str] = frozenset()
+    """Whoever is bound to one of them is told."""
+    uids: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+    owners: frozenset[str] = frozenset()
+    """Beside the owners of keys and accounts, which are always told."""
+    names: frozenset[tuple[str, str]] = frozenset()
+    """Account and name of requests."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyAnswers:
+    """What was found for `KeyQuestions`."""
+
+    licenses: Mapping[LicenseId, StoredLicense] = field(default_factory=dict)
+    owners: OwnerBook = field(default_factory=OwnerBook)
+    requests: Mapping[tuple[str, str], KnownRequest] = field(default_factory=dict)
 
 
 NO_AUDIT = bytes(32)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from shared.contracts.commands import LicensingModel
+from shared.domain.key_details import KeyDetails
 from shared.domain.provisioning import UpstreamService
 
 
@@ -103,6 +104,57 @@ class LicenseResumed:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyIssued:
+    """A key was made through the Partner API and its first body issued."""
+
+    at: datetime
+    account: str
+    number: str
+    product: str
+    """Constant of its base item."""
+    expires_on: date
+    key: KeyDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRenewed:
+    """A key went on by one period and a new body was issued."""
+
+    at: datetime
+    active: bool
+    """Whether the new last day makes it active (it may be in the past already)."""
+    expires_on: date
+    key: KeyDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUpgraded:
+    """A key holds other items, its version rose and a new body was issued."""
+
+    at: datetime
+    product: str
+    key: KeyDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyMoved:
+    """A key belongs to another owner."""
+
+    at: datetime
+    key: KeyDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyModified:
+    """A request was carried out: what it was, and the key after all of it."""
+
+    at: datetime
+    operations: tuple[str, ...]
+    """In order of execution."""
+    key: KeyDetails
+
+
 LicenseEvent = (
     LicenseIssued
     | LicenseRenewed
@@ -113,6 +165,11 @@ LicenseEvent = (
     | ServiceChanged
     | LicenseSuspended
     | LicenseResumed
+    | KeyIssued
+    | KeyRenewed
+    | KeyUpgraded
+    | KeyMoved
+    | KeyModified
 )
-BODY_EVENTS = (LicenseIssued, LicenseRenewed, LicenseUpgraded)
+BODY_EVENTS = (LicenseIssued, LicenseRenewed, LicenseUpgraded, KeyIssued, KeyRenewed, KeyUpgraded)
 """Events that issue a new license body, and so a revision."""

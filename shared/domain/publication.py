@@ -1,10 +1,16 @@
 """From what happened to what the world is told: internal events become public ones."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from uuid import UUID
 
-from shared.contracts.events import EventType, LicenseEventData, PublicEvent, ShownStatus
+from shared.contracts.events import EventType, KeyEventData, LicenseEventData, PublicEvent, ShownStatus
 from shared.domain.events import (
+    KeyIssued,
+    KeyModified,
+    KeyMoved,
+    KeyRenewed,
+    KeyUpgraded,
     LicenseEvent,
     LicenseIssued,
     LicenseLapsed,
@@ -13,10 +19,27 @@ from shared.domain.events import (
     LicenseSuspended,
     LicenseTerminated,
     LicenseUpgraded,
-    ServiceChanged,
     TombstoneRecorded,
 )
 from shared.domain.license import License
+
+PUBLIC_TYPES: Mapping[type[LicenseEvent], EventType] = {
+    LicenseIssued: EventType.ISSUED,
+    KeyIssued: EventType.ISSUED,
+    LicenseRenewed: EventType.RENEWED,
+    KeyRenewed: EventType.RENEWED,
+    LicenseUpgraded: EventType.UPGRADED,
+    KeyUpgraded: EventType.UPGRADED,
+    LicenseLapsed: EventType.LAPSED,
+    LicenseTerminated: EventType.TERMINATED,
+    TombstoneRecorded: EventType.TERMINATED,
+    LicenseSuspended: EventType.SUSPENDED,
+    LicenseResumed: EventType.RESUMED,
+    KeyMoved: EventType.MOVED,
+    KeyModified: EventType.MODIFIED,
+}
+"""Every event but `ServiceChanged`, which is nobody else's business."""
+PLAIN_MEMBERS = tuple(each.name for each in fields(LicenseEventData))
 
 
 def public_event(event: LicenseEvent, after: License, event_id: UUID) -> PublicEvent | None:
@@ -30,32 +53,36 @@ def public_event(event: LicenseEvent, after: License, event_id: UUID) -> PublicE
         subject=after.license_id,
         time=event.at,
         sequence=after.sequence,
-        data=LicenseEventData(
-            license=after.number,
-            account=after.account,
-            product=after.product,
-            status=ShownStatus(after.shown_status),
-            expires_on=after.expires_on,
-            revision=after.revision,
-            test=after.test,
-            nfr=after.nfr,
-        ),
+        data=_data(event, after),
     )
 
 
-_PUBLIC_TYPES: Mapping[type[LicenseEvent], EventType | None] = {
-    LicenseIssued: EventType.ISSUED,
-    LicenseRenewed: EventType.RENEWED,
-    LicenseUpgraded: EventType.UPGRADED,
-    LicenseLapsed: EventType.LAPSED,
-    LicenseTerminated: EventType.TERMINATED,
-    TombstoneRecorded: EventType.TERMINATED,
-    LicenseSuspended: EventType.SUSPENDED,
-    LicenseResumed: EventType.RESUMED,
-    ServiceChanged: None,
-}
+def _data(event: LicenseEvent, after: License) -> LicenseEventData | KeyEventData:
+    plain = LicenseEventData(
+        license=after.number,
+        account=after.account,
+        product=after.product,
+        status=ShownStatus(after.shown_status),
+        expires_on=after.expires_on,
+        revision=after.revision,
+        test=after.test,
+        nfr=after.nfr,
+    )
+    key = after.key
+    if key is None:
+        return plain
+    return KeyEventData(
+        **{name: getattr(plain, name) for name in PLAIN_MEMBERS},
+        key_id=key.key_id,
+        owner=key.owner,
+        nickname=key.nickname,
+        address=key.address,
+        auto_renew=key.auto_renew,
+        parent=None if key.parent is None else key.parent.license_id,
+        operations=event.operations if isinstance(event, KeyModified) else None,
+    )
 
 
 def event_type(event: LicenseEvent) -> EventType | None:
     """Return the public type under which `event` is told, None for an internal one."""
-    return _PUBLIC_TYPES[type(event)]
+    return PUBLIC_TYPES.get(type(event))

@@ -26,8 +26,25 @@ from shared.contracts.commands import (
     UpgradeLicense,
 )
 from shared.contracts.envelope import Envelope, day_of
-from shared.contracts.events import EventType, LicenseEventData, PublicEvent
+from shared.contracts.events import EventType, KeyEventData, LicenseEventData, PublicEvent
 from shared.contracts.identifiers import CommandId, LicenseId
+from shared.contracts.key_commands import (
+    ConvertToEdition,
+    CreateKey,
+    Edition,
+    Idempotency,
+    KeyMember,
+    KeyMembers,
+    KeyReference,
+    ModifyKey,
+    ReinstateSus,
+    RenewKey,
+    RenewSus,
+    SetRemainingActivations,
+    TerminateKey,
+    WantedActivation,
+    WantedItem,
+)
 from shared.contracts.replies import Reply, ReplyStatus, encode_frame, pack_frames, unpack_frames
 from shared.contracts.requests import IntakeType, RequestReference
 from shared.errors import InvalidRecordError
@@ -76,6 +93,47 @@ COMMANDS: dict[str, LicenseCommand] = {
     "record_activation": RecordActivation(
         account="ka", number="00481516", seen_at=datetime(2027, 3, 1, 3, 59, tzinfo=UTC)
     ),
+    "create_key": CreateKey(
+        account="partner",
+        number="20240317",
+        asked_by="partner",
+        members=KeyMembers(
+            given=(KeyMember.ITEMS,),
+            items=(WantedItem(item="PLESK-12-WEB-ADMIN-1M", external_id="S-1", external_id_given=True),),
+        ),
+        return_state=True,
+        idempotency=Idempotency(key="order-7", body_sha256=DIGEST.sha256),
+    ),
+    "modify_key": ModifyKey(
+        account="ka",
+        number="00481516",
+        asked_by="partner",
+        members=KeyMembers(
+            given=tuple(KeyMember),
+            owner_id="10002",
+            guard=KeyReference(key_id=10000001, key_number="PLSK.10000001.0000", activation_code="QK10A7-ZZ81MM"),
+            parent=None,
+            activation=WantedActivation(uid="ops@example.org"),
+            address=None,
+            restrict_address=False,
+            nickname=None,
+            configuration_id=None,
+            items=None,
+            terminated=False,
+            suspended=True,
+            auto_renew=False,
+        ),
+    ),
+    "terminate_key": TerminateKey(account="partner", number="20240317", asked_by="partner", return_state=True),
+    "renew_key": RenewKey(account="partner", number="20240317", asked_by="partner"),
+    "renew_sus": RenewSus(account="partner", number="20240317", asked_by="partner"),
+    "reinstate_sus": ReinstateSus(account="partner", number="20240317", asked_by="partner", external_id="S-2"),
+    "convert_to_edition": ConvertToEdition(
+        account="partner", number="20240317", asked_by="partner", edition=Edition.WEB_HOST
+    ),
+    "set_remaining_activations": SetRemainingActivations(
+        account="partner", number="20240317", asked_by="partner", remaining=0
+    ),
 }
 
 
@@ -101,13 +159,13 @@ REPLIES = {
     "unreadable": Reply(ReplyStatus.UNREADABLE, b"", b"", 0),
     "rejected": Reply(ReplyStatus.REJECTED, b"expiry_earlier", b'{"expires_on":"2027-03-15"}', 3),
 }
-
 LATER_REPLIES = {
+    "key_state": Reply(ReplyStatus.KEY_STATE, b"20240317", b'{"ownerId":"10001"}', 4),
     "usage_told": Reply(
         ReplyStatus.USAGE_TOLD, b"", b'{"version":"isv-reportable-1","usage":{"storedGigabytes":118}}', 5
     ),
 }
-"""Statuses that came after the golden record of many."""
+"""Of statuses that came after `reply-v1-record.bin` was written."""
 
 EVENT = PublicEvent(
     event_id=UUID("01a1f0d7-9c41-7000-8000-00000000000a"),
@@ -124,6 +182,32 @@ EVENT = PublicEvent(
         revision=2,
         test=False,
         nfr=False,
+    ),
+)
+
+
+MODIFIED = PublicEvent(
+    event_id=UUID("01a1f0d7-9c41-7000-8000-00000000000b"),
+    type=EventType.MODIFIED,
+    subject=LicenseId("partner:20240401"),
+    time=datetime(2027, 3, 5, 2, 0, 0, 120_000, UTC),
+    sequence=3,
+    data=KeyEventData(
+        license="20240401",
+        account="partner",
+        product="360-MON-1M",
+        status="active",
+        expires_on=date(2027, 4, 15),
+        revision=2,
+        test=False,
+        nfr=False,
+        key_id=20240401,
+        owner="10001",
+        nickname="eu-7",
+        address="2001:db8::17",
+        auto_renew=False,
+        parent=LicenseId("partner:20240317"),
+        operations=("UPGRADE", "IPBIND", "PARENT", "NICKNAME", "AUTORENEW"),
     ),
 )
 
@@ -181,6 +265,7 @@ def test_many_replies_share_a_record() -> None:
 
 def test_event_v1_is_written_as_ever() -> None:
     assert encode_event(EVENT) == (GOLDEN / "event-v1-renewed.json").read_bytes()
+    assert encode_event(MODIFIED) == (GOLDEN / "event-v1-modified.json").read_bytes()
 
 
 def test_members_that_nobody_knows_are_ignored() -> None:

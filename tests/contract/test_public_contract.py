@@ -22,6 +22,7 @@ from shared.contracts.events import (
     AttentionEvent,
     EventType,
     IntakeOutcomeEvent,
+    KeyEventData,
     LicenseEventData,
     PublicEvent,
     ShownStatus,
@@ -63,10 +64,35 @@ def emitted() -> dict[str, bytes]:
         test=False,
         nfr=False,
     )
+    key_data = KeyEventData(
+        license="20240401",
+        account="partner",
+        product="360-MON-1M",
+        status=ShownStatus.ACTIVE,
+        expires_on=date(2027, 4, 15),
+        revision=2,
+        test=False,
+        nfr=False,
+        key_id=20240401,
+        owner="10001",
+        nickname="",
+        address=None,
+        auto_renew=True,
+        parent=None,
+        operations=("MOVE",),
+    )
+    of_keys = {EventType.MOVED, EventType.MODIFIED}
     request = RequestReference(source="urn:x", id="1", type=IntakeType.SUSPEND)
     events = {
         kind.value: encode_event(
-            PublicEvent(event_id=EVENT_ID, type=kind, subject=SUBJECT, time=NOW, sequence=2, data=data)
+            PublicEvent(
+                event_id=EVENT_ID,
+                type=kind,
+                subject=SUBJECT,
+                time=NOW,
+                sequence=2,
+                data=key_data if kind in of_keys else data,
+            )
         )
         for kind in EventType
         if kind.value.startswith("keyway.license.")

@@ -10,9 +10,12 @@ from shared.contracts.commands import BodyDigest
 from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
 from shared.contracts.replies import ReplyStatus
 from shared.domain.case import PastRevision
+from shared.domain.decision import KnownRequest
 from shared.domain.effects import (
     AuditEntry,
     CommandEffect,
+    KeyAnswers,
+    KeyQuestions,
     LicenseWrite,
     Loaded,
     NewOrder,
@@ -24,10 +27,12 @@ from shared.domain.effects import (
     StoredResult,
     WaitingCommand,
 )
+from shared.domain.key_owners import OwnerBook
 from shared.domain.license import License, LicenseStatus
 from shared.domain.usage import UsageOnFile
 from shared.errors import ConflictError, StoreRefusedError
 
+KEY_IDS_FROM = 10_000_001
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
@@ -39,6 +44,7 @@ class KeptLicense:
     license: License
     version: int
     activation_code: str | None
+    key_id: int
     audit_sha256: bytes
 
 
@@ -64,6 +70,7 @@ class Tables:
     usage: dict[LicenseId, UsageOnFile] = field(default_factory=dict)
     """What the usage role has stored."""
     usage_watermark: tuple[int, ...] = ()
+    requests: dict[tuple[str, str], KnownRequest] = field(default_factory=dict)
 
     def copied(self) -> "Tables":
         """Return tables that can be changed apart from these."""
@@ -75,6 +82,7 @@ class InMemoryLicenseStore:
 
     def __init__(self) -> None:
         self.tables = Tables()
+        self.owners = OwnerBook()
 
     async def load(
         self,
@@ -125,6 +133,16 @@ class InMemoryLicenseStore:
         nothing = UsageOnFile(watermark=self.tables.usage_watermark)
         return {license_id: self.tables.usage.get(license_id, nothing) for license_id in license_ids}
 
+    async def load_keys(self, questions: KeyQuestions) -> KeyAnswers:
+        """Return every license and `owners`; what the questions leave out does not matter to a case."""
+        return KeyAnswers(
+            licenses={
+                license_id: self._license(license_id, kept, ()) for license_id, kept in self.tables.licenses.items()
+            },
+            owners=self.owners,
+            requests={name: self.tables.requests[name] for name in questions.names if name in self.tables.requests},
+        )
+
     async def store(self, effects: Sequence[CommandEffect]) -> None:
         """Write all effects, or none."""
         for effect in effects:
@@ -153,6 +171,8 @@ class InMemoryLicenseStore:
                 for (owner, fingerprint), revision in self.tables.operations.items()
                 if owner == license_id and fingerprint in asked
             },
+            key_id=kept.key_id,
+            activation_code=kept.activation_code,
         )
 
 
@@ -170,7 +190,15 @@ def _refuse_unfit_values(effect: CommandEffect) -> None:
 def _apply(effect: CommandEffect, tables: Tables) -> None:
     license_id = effect.license_id
     _apply_provider_parts(effect, tables)
-    if effect.waiting is None:
+    if effect.named is not None:
+        known = KnownRequest(
+            body_sha256=effect.named.body_sha256,
+            status=effect.reply.status,
+            meta=effect.reply.meta,
+            body=effect.reply.body,
+        )
+        _insert(tables.requests, (effect.named.account, effect.named.name), known)
+    if effect.waiting is None and not effect.is_beside:
         _insert(tables.effects, effect.command_id, effect)
     if effect.write is not None:
         _write(license_id, effect.write, tables)
@@ -228,6 +256,7 @@ def _write(license_id: LicenseId, write: LicenseWrite, tables: Tables) -> None:
     kept = tables.licenses.get(license_id)
     if write.version_before != (0 if kept is None else kept.version):
         raise ConflictError("a license moved on since it was read")
+    _refuse_doubles(license_id, write.license, tables)
     activation_code = write.activation_code
     if kept is not None:
         activation_code = kept.activation_code
@@ -238,8 +267,23 @@ def _write(license_id: LicenseId, write: LicenseWrite, tables: Tables) -> None:
         license=write.license,
         version=write.version_before + 1,
         activation_code=activation_code,
+        key_id=kept.key_id if kept is not None else write.key_id or KEY_IDS_FROM + len(tables.licenses),
         audit_sha256=write.audit_sha256,
     )
+
+
+def _refuse_doubles(license_id: LicenseId, license: License, tables: Tables) -> None:
+    """Refuse an address or a UID that another live key of the family has."""
+    if license.key is None or license.status is LicenseStatus.TERMINATED:
+        return
+    for other_id, kept in tables.licenses.items():
+        key, status = kept.license.key, kept.license.status
+        if other_id == license_id or key is None or status is LicenseStatus.TERMINATED:
+            continue
+        is_family = key.family == license.key.family
+        for mine, other in ((license.key.address, key.address), (license.key.uid, key.uid)):
+            if is_family and mine is not None and mine == other:
+                raise ConflictError("key_address_is_bound_once or key_uid_is_used_once")
 
 
 def _refuse_going_back(before: License, after: License) -> None:

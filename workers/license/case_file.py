@@ -7,18 +7,28 @@ left; only the last of them carries the license row to be written.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from typing import assert_never
 from uuid import UUID
 
-from shared.contracts.codec import encode_audit_entry, encode_details, encode_envelope, encode_usage_report
+from shared.contracts.codec import encode_audit_entry, encode_envelope
 from shared.contracts.commands import BodyDigest, LicenseCommand, TerminateLicense
 from shared.contracts.envelope import Envelope, new_activation_code, new_id
-from shared.contracts.identifiers import Fingerprint
-from shared.contracts.outcomes import TerminationOutcome
+from shared.contracts.identifiers import Fingerprint, LicenseId, license_id
+from shared.contracts.key_commands import KeyCommand, TerminateKey
+from shared.contracts.outcomes import RejectionCode
 from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
 from shared.domain.case import Case, PastRevision
 from shared.domain.decide import decide
-from shared.domain.decision import Answer, CurrentBody, Decision, Done, Noted, Pending, Rejected, Termination, Waiting
+from shared.domain.decision import (
+    Answer,
+    CurrentBody,
+    Decision,
+    KnownRequest,
+    Noted,
+    Pending,
+    Rejected,
+    SameAgain,
+    Waiting,
+)
 from shared.domain.effects import (
     NO_AUDIT,
     AuditEntry,
@@ -28,6 +38,7 @@ from shared.domain.effects import (
     NewRevision,
     OpenWrite,
     OutboxEvent,
+    RequestName,
     StoredLicense,
     StoredOpen,
     StoredReply,
@@ -35,6 +46,7 @@ from shared.domain.effects import (
     WaitingCommand,
 )
 from shared.domain.events import LicenseEvent
+from shared.domain.key_owners import OwnerBook
 from shared.domain.license import License, evolve
 from shared.domain.open_operation import OpenOperation
 from shared.domain.provider_operation import Elid
@@ -42,24 +54,12 @@ from shared.domain.provisioning import Step, operation_of
 from shared.domain.usage import UsageOnFile, UsageTold
 from workers.license.activation_data import server_data_of
 from workers.license.desk import Desk, body_of
+from workers.license.key_questions import request_name
+from workers.license.stored_replies import stored_reply
 from workers.license.telling import attention_event, cause_of, intake_outcome, outbox_events, story_of
 
 REPLY_ADDRESSES_MAX = 8
 """So many askers of one operation under way are answered; the ninth replaces the first (isv-endpoint 9)."""
-
-TERMINATION_REPLIES: Mapping[TerminationOutcome, ReplyStatus] = {
-    TerminationOutcome.TERMINATED: ReplyStatus.TERMINATED,
-    TerminationOutcome.ALREADY_TERMINATED: ReplyStatus.ALREADY_TERMINATED,
-    TerminationOutcome.TOMBSTONE_RECORDED: ReplyStatus.TOMBSTONE_RECORDED,
-}
-
-UNSAID: Mapping[type[Answer], ReplyStatus] = {
-    Pending: ReplyStatus.PENDING,
-    Waiting: ReplyStatus.IN_LINE,
-    Noted: ReplyStatus.NOTED,
-    Done: ReplyStatus.NOTED,
-}
-"""Answers that are remembered and never sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +72,22 @@ class ReceivedCommand:
     """How long it waited between publishing and now."""
     address: ReplyAddress | None = None
     """Who waits for the reply."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What a case looks at beside its own license."""
+
+    parent: License | None = None
+    """The license that a module belongs to."""
+    as_key: License | None = None
+    """The license of a command of the Partner API, as that API sees it."""
+    related: Mapping[LicenseId, License] = field(default_factory=dict)
+    owners: OwnerBook = field(default_factory=OwnerBook)
+    known_request: KnownRequest | None = None
+
+
+NOTHING_BESIDE = Beside()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,8 @@ class CaseFile:
     version_read: int = 0
     audit_sha256: bytes = NO_AUDIT
     published_sequence: int = 0
+    activation_code: str = field(default_factory=new_activation_code)
+    """Of a license that is new; that of a stored one is in its row."""
     body: bytes = b""
     operations: dict[Fingerprint, int] = field(default_factory=dict)
     history: list[PastRevision] = field(default_factory=list)
@@ -111,15 +129,15 @@ class CaseFile:
     @classmethod
     def of(
         cls,
-        command: LicenseCommand,
+        account: str,
+        number: str,
         stored: StoredLicense | None,
         history: tuple[PastRevision, ...],
         open_operation: StoredOpen | None,
         line: tuple[WaitingCommand, ...],
-        usage: UsageOnFile | None = None,
     ) -> "CaseFile":
         """Return the file of a license as it was read, or of a number that nobody knows."""
-        file = cls(account=command.account, number=command.number, line=list(line), usage=usage)
+        file = cls(account=account, number=number, line=list(line))
         if open_operation is not None:
             file.open = open_operation.operation
             file.open_version_read = open_operation.version
@@ -138,24 +156,19 @@ class CaseFile:
             history=list(history),
         )
 
-    def handle(self, received: ReceivedCommand, desk: Desk, parent: License | None = None) -> Handling:
+    def handle(self, received: ReceivedCommand, desk: Desk, beside: Beside = NOTHING_BESIDE) -> Handling:
         """Decide one command, take its decision into this file, and return what it leaves behind."""
         envelope = received.envelope
-        case = self._case(envelope.command, desk, parent)
+        case = self._case(envelope.command, desk, beside)
         decision = decide(case, envelope.command, desk.rules, now=desk.business_now)
-        outbox: list[OutboxEvent] = []
-        revision: NewRevision | None = None
-        for event in decision.events:
-            self.license = evolve(self.license, event)
-            outbox += outbox_events(event, self.license)
-            revision = self._issue(event, self.license, desk) or revision
-        told = self._settled_replies(decision)
+        outbox, revision = self._take(decision.events, desk)
+        told = self._settled_replies(decision, desk)
         operation = self._remember(decision)
         effect = CommandEffect(
             command_id=envelope.command_id,
             license_id=envelope.license_id,
             payload_sha256=received.payload_sha256,
-            reply=self._reply(decision.answer),
+            reply=stored_reply(decision.answer, self.license, desk.business_now),
             handled_at=desk.system_now,
             revision=revision,
             operation=operation,
@@ -168,9 +181,38 @@ class CaseFile:
             canceled_order=self._canceled(envelope.command, decision),
             attention=self._attention(decision, desk),
             usage=_usage_report(decision, desk),
+            named=_name_of(envelope.command, decision.answer),
         )
         self._join(received, decision)
         return Handling(effect, decision, told)
+
+    def take_beside(self, received: ReceivedCommand, events: tuple[LicenseEvent, ...], desk: Desk) -> CommandEffect:
+        """Take in what the command of another license does to this one, and return what that leaves behind.
+
+        Without events the license is only written again as it was, so that nobody else changed it meanwhile.
+        """
+        outbox, revision = self._take(events, desk)
+        decision = Decision(answer=Noted(), events=events)
+        return CommandEffect(
+            command_id=received.envelope.command_id,
+            license_id=license_id(self.account, self.number),
+            payload_sha256=received.payload_sha256,
+            reply=StoredReply(status=ReplyStatus.NOTED),
+            handled_at=desk.system_now,
+            events=tuple(outbox),
+            audit=self._audit(received.envelope, decision, revision, desk) if events else None,
+            is_beside=True,
+        )
+
+    def _take(self, events: tuple[LicenseEvent, ...], desk: Desk) -> tuple[list[OutboxEvent], NewRevision | None]:
+        """Fold events into the license; return what the world is told and the last body issued."""
+        outbox: list[OutboxEvent] = []
+        revision: NewRevision | None = None
+        for event in events:
+            self.license = evolve(self.license, event)
+            outbox += outbox_events(event, self.license)
+            revision = self._issue(event, self.license, desk) or revision
+        return outbox, revision
 
     def with_write(self, effect: CommandEffect) -> CommandEffect:
         """Return the last effect of this license in the batch, with the rows to be written."""
@@ -189,22 +231,27 @@ class CaseFile:
             write=LicenseWrite(
                 license=self.license,
                 version_before=self.version_read,
-                activation_code=new_activation_code() if self.version_read == 0 else None,
+                activation_code=self.activation_code if self.version_read == 0 else None,
+                key_id=self.license.key.key_id if self.version_read == 0 and self.license.key is not None else None,
                 audit_sha256=self.audit_sha256,
                 published_sequence=self.published_sequence,
             ),
         )
 
-    def _case(self, command: LicenseCommand, desk: Desk, parent: License | None) -> Case:
+    def _case(self, command: LicenseCommand, desk: Desk, beside: Beside) -> Case:
         return Case(
-            license=self.license,
+            license=beside.as_key or self.license,
             operations=self.operations,
             history=tuple(self.history),
             open=self.open,
             in_line=self.in_line,
             server_data=server_data_of(command, desk.rules.catalog),
-            parent=parent,
+            parent=beside.parent,
             usage=self.usage,
+            related=beside.related,
+            owners=beside.owners,
+            activation_code=self.activation_code,
+            known_request=beside.known_request,
         )
 
     def _orders(self, envelope: Envelope, decision: Decision) -> tuple[NewOrder, ...]:
@@ -230,11 +277,11 @@ class CaseFile:
             operation=operation_of(step, ordered),
         )
 
-    def _settled_replies(self, decision: Decision) -> tuple[tuple[ReplyAddress, Reply], ...]:
+    def _settled_replies(self, decision: Decision, desk: Desk) -> tuple[tuple[ReplyAddress, Reply], ...]:
         """Return the replies to those who waited for the operation that this decision ends."""
         if decision.settled_answer is None:
             return ()
-        stored = self._reply(decision.settled_answer)
+        stored = stored_reply(decision.settled_answer, self.license, desk.business_now)
         body = self.body if stored.status is ReplyStatus.LICENSE_BODY else stored.body
         told = tuple((address, Reply(stored.status, stored.meta, body)) for address in self.addresses)
         self.addresses.clear()
@@ -268,7 +315,7 @@ class CaseFile:
         return self.line.pop(0)
 
     def _canceled(self, command: LicenseCommand, decision: Decision) -> UUID | None:
-        is_waiting_end = isinstance(command, TerminateLicense) and isinstance(decision.answer, Waiting)
+        is_waiting_end = isinstance(command, TerminateLicense | TerminateKey) and isinstance(decision.answer, Waiting)
         return self.open.order_id if is_waiting_end and self.open is not None else None
 
     def _attention(self, decision: Decision, desk: Desk) -> tuple[OutboxEvent, ...]:
@@ -310,32 +357,6 @@ class CaseFile:
         self.operations[answer.fingerprint] = self.license.revision
         return answer.fingerprint, self.license.revision
 
-    def _reply(self, answer: Answer) -> StoredReply:
-        match answer:
-            case CurrentBody():
-                return self._body_reply()
-            case Termination(outcome):
-                return StoredReply(status=TERMINATION_REPLIES[outcome])
-            case Rejected(code, details):
-                return StoredReply(
-                    status=ReplyStatus.REJECTED, meta=code.value.encode("ascii"), body=encode_details(details)
-                )
-            case Pending() | Waiting() | Noted() | Done():
-                return StoredReply(status=UNSAID[type(answer)])
-            case UsageTold(figures):
-                return StoredReply(status=ReplyStatus.USAGE_TOLD, body=encode_usage_report(figures))
-            case _:
-                assert_never(answer)
-
-    def _body_reply(self) -> StoredReply:
-        assert self.license is not None  # noqa: S101 - CurrentBody is only answered for a license
-        assert self.license.expires_on is not None  # noqa: S101 - and never for a tombstone
-        return StoredReply(
-            status=ReplyStatus.LICENSE_BODY,
-            meta=self.license.expires_on.isoformat().encode("ascii"),
-            revision=self.license.revision,
-        )
-
     def _audit(
         self, envelope: Envelope, decision: Decision, revision: NewRevision | None, desk: Desk
     ) -> AuditEntry | None:
@@ -351,3 +372,13 @@ class CaseFile:
 def _usage_report(decision: Decision, desk: Desk) -> UsageReport | None:
     answer = decision.answer
     return UsageReport(reported_at=desk.business_now, told=answer) if isinstance(answer, UsageTold) else None
+
+
+def _name_of(command: LicenseCommand, answer: Answer) -> RequestName | None:
+    """Return the name under which the reply is to be remembered; what waits, or was remembered before, has none."""
+    if not isinstance(command, KeyCommand) or isinstance(answer, SameAgain | Waiting | Pending):
+        return None
+    named = request_name(command)
+    if named is None or (isinstance(answer, Rejected) and answer.code is RejectionCode.KEY_REPEAT_DIFFERS):
+        return None
+    return RequestName(account=command.asked_by, name=named.key, body_sha256=named.body_sha256)

@@ -30,15 +30,27 @@ from shared.contracts.commands import (
     UpgradeLicense,
 )
 from shared.contracts.identifiers import Fingerprint, LicenseId, license_id
+from shared.contracts.key_commands import (
+    ConvertToEdition,
+    CreateKey,
+    ModifyKey,
+    ReinstateSus,
+    RenewKey,
+    RenewSus,
+    SetRemainingActivations,
+    TerminateKey,
+)
 from shared.domain.case import needs_history
 from shared.domain.catalog import Catalog
+from shared.domain.effects import KeyAnswers
 from shared.domain.fingerprint import fingerprint_of
 from shared.errors import ConflictError, InvalidRecordError, StoreRefusedError, UnavailableError
 from workers.license.activation_data import server_data_of
 from workers.license.case_file import ReceivedCommand
 from workers.license.desk import Desk
+from workers.license.key_questions import questions_of
 from workers.license.ports import BodySigner, CommitListener, HandlerObserver, LicenseStore, RulesSource
-from workers.license.sheet import Found, Handled, Sheet
+from workers.license.sheet import Found, Handled, Sheet, commands_in
 
 CONFLICT_ATTEMPTS_MAX = 5
 """Attempts on one set of commands before it is halved, or given back to be tried later."""
@@ -127,7 +139,9 @@ class LicenseHandler:
             key for key in loaded.licenses if any(isinstance(command, ReportUsage) for command in commands.get(key, ()))
         ]
         usage = await self.store.load_usage(with_usage) if with_usage else {}
-        return Found(loaded, histories, lines, usage)
+        questions = questions_of((*(command.envelope.command for command in received), *commands_in(lines.values())))
+        answers = KeyAnswers() if questions is None else await self.store.load_keys(questions)
+        return Found(loaded, histories, lines, usage, answers)
 
     def _desk(self) -> Desk:
         return Desk(
@@ -147,6 +161,17 @@ def _fingerprints(commands: Iterable[LicenseCommand]) -> Iterable[Fingerprint]:
             case TerminateLicense() | ReportUsage() | RecordProviderOutcome() | LapseLicense() | CloseUpstream():
                 pass
             case SuspendLicense() | ResumeLicense() | RecordActivation():
+                pass
+            case (
+                CreateKey()
+                | ModifyKey()
+                | TerminateKey()
+                | RenewKey()
+                | RenewSus()
+                | ReinstateSus()
+                | ConvertToEdition()
+                | SetRemainingActivations()
+            ):
                 pass
             case _:
                 assert_never(command)

@@ -9,7 +9,7 @@ from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
 from shared.domain.body import Claims
 from shared.domain.case import PastRevision, Rules
 from shared.domain.decision import Alert
-from shared.domain.effects import CommandEffect, Loaded, WaitingCommand
+from shared.domain.effects import CommandEffect, KeyAnswers, KeyQuestions, Loaded, WaitingCommand
 from shared.domain.usage import UsageOnFile
 
 
@@ -35,6 +35,10 @@ class LicenseStore(Protocol):
 
     async def load_usage(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, UsageOnFile]:
         """Return what is stored about the usage of every one of the licenses, all as of one moment."""
+        ...
+
+    async def load_keys(self, questions: KeyQuestions) -> KeyAnswers:
+        """Return what commands of the Partner API must know beside their own license."""
         ...
 
     async def store(self, effects: Sequence[CommandEffect]) -> None:

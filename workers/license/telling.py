@@ -9,11 +9,31 @@ from shared.contracts.commands import LicenseCommand
 from shared.contracts.envelope import Envelope, new_id
 from shared.contracts.events import AttentionData, AttentionEvent, EventType, IntakeOutcomeEvent, intake_outcome_data
 from shared.contracts.identifiers import license_id
+from shared.contracts.key_commands import CreateKey, ModifyKey
 from shared.contracts.topics import LICENSE_EVENTS, PROVIDER_REQUESTS
 from shared.domain.case import RevisionCause
-from shared.domain.decision import CurrentBody, Decision, Done, Noted, Pending, Rejected, Termination, Waiting
+from shared.domain.decision import (
+    CurrentBody,
+    Decision,
+    Done,
+    KeyState,
+    Noted,
+    Pending,
+    Rejected,
+    SameAgain,
+    Termination,
+    Waiting,
+)
 from shared.domain.effects import CommandEffect, NewRevision, OutboxEvent
-from shared.domain.events import LicenseEvent, LicenseIssued, LicenseRenewed, LicenseUpgraded
+from shared.domain.events import (
+    KeyIssued,
+    KeyRenewed,
+    KeyUpgraded,
+    LicenseEvent,
+    LicenseIssued,
+    LicenseRenewed,
+    LicenseUpgraded,
+)
 from shared.domain.license import License
 from shared.domain.open_operation import Attention
 from shared.domain.outgoing import OutgoingRecord
@@ -39,6 +59,9 @@ ASKED_MEMBERS = (
     "service_expires_on",
     "refusal",
     "seen_at",
+    "asked_by",
+    "edition",
+    "remaining",
 )
 """Members of commands that the audit tells; activation data and the registrant's name stay out."""
 
@@ -72,6 +95,8 @@ def story_of(
 def _asked(command: LicenseCommand) -> dict[str, object]:
     """Return the members of a command that are no secret: names of the operation, product, dates and flags."""
     told = {name: getattr(command, name, None) for name in ASKED_MEMBERS}
+    if isinstance(command, CreateKey | ModifyKey):
+        told["members"] = command.members.given
     return {name: value for name, value in told.items() if value not in (None, ())}
 
 
@@ -79,30 +104,33 @@ def outcome_of(decision: Decision) -> str:
     """Return one word for logs, metrics and audit: what became of a command."""
     answer = decision.answer
     match answer:
-        case CurrentBody():
-            return "done" if decision.events else "repeated"
+        case CurrentBody() | KeyState():
+            word = "done" if decision.events else "repeated"
+        case SameAgain():
+            word = "repeated"
         case Termination(outcome):
-            return outcome.value
+            word = outcome.value
         case Rejected(code, _):
-            return code.value
+            word = code.value
         case UsageTold():
-            return "usage_told"
+            word = "usage_told"
         case Done(done):
-            return done.value
+            word = done.value
         case Pending() | Waiting() | Noted():
-            return type(answer).__name__.lower()
+            word = type(answer).__name__.lower()
         case _:
             assert_never(answer)
+    return word
 
 
 def cause_of(event: LicenseEvent) -> RevisionCause | None:
     """Return what kind of revision an event issues, None when it issues none."""
     match event:
-        case LicenseIssued():
+        case LicenseIssued() | KeyIssued():
             return RevisionCause.ISSUED
-        case LicenseRenewed():
+        case LicenseRenewed() | KeyRenewed():
             return RevisionCause.RENEWED
-        case LicenseUpgraded():
+        case LicenseUpgraded() | KeyUpgraded():
             return RevisionCause.UPGRADED
         case _:
             return None

@@ -1,5 +1,5 @@
 -- public requests ever seen, and what people did about dead letters
--- depends: 0004_provider
+-- depends: 0006_keys
 
 -- migrate: apply
 
