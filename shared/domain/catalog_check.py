@@ -167,6 +167,8 @@ def _item_faults(product: Product) -> Iterator[str]:
         case _, None:
             yield "kind key_item, but no item: say what it is to a key (kind, family)"
         case _, ItemTerms() as item:
+            if product.provider is not Provider.LOCAL:
+                yield f"kind key_item, but provider {product.provider}: key items are fulfilled here, remove it"
             yield from _terms_faults(product, item)
 
 

@@ -175,6 +175,7 @@ FAULTY_PRODUCTS = [
     (product("Gold\n"), "other characters than printable ASCII"),
     (product("Größe"), "other characters than printable ASCII"),
     (product(kind="key_item"), "kind key_item, but no item"),
+    (product(kind="key_item", item=BASE, provider="isplicense"), "key items are fulfilled here"),
     (product(item=BASE), "an item, but it is sold on the ISV endpoint"),
     (product(kind="key_item", item={"kind": "whole", "family": "a"}), "item.kind: 'whole' is unknown"),
     (product(kind="key_item", item={"kind": "base"}), "item.family: missing"),
