@@ -18,7 +18,7 @@ from shared.domain.provider_record import ClaimLimits
 from shared.domain.provisioning import StepKind
 from tests.integration.provider_rig import CLOCK, LIMITS, LITE, PLESK, ProviderRig, a_runner, provider_rig
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.services]
+pytestmark = [pytest.mark.asyncio, pytest.mark.services, pytest.mark.timeout(180)]
 
 WIDE = ClaimLimits(money_in_flight_max=64, unresolved_max=200, send_window_seconds=1.0)
 CALLS_MAX = 40
@@ -101,7 +101,7 @@ async def test_an_order_survives_a_death_between_any_two_steps(rig: ProviderRig)
     order_ids, died_in = await die_everywhere(rig, store)
     assert {"before claim", "after claim", "before carry_out", "before close"} <= died_in
     assert {"before pass_fence", "after pass_fence", "before announce", "after announce"} <= died_in
-    orders = await rig.settled(*order_ids, seconds=40)
+    orders = await rig.settled(*order_ids, seconds=120)
     assert {order.state for order in orders} == {OrderState.CONFIRMED}
     charges = await rig.charges_per_service()
     assert charges == {int(order.elid or 0): 1 for order in [canary, *orders]}
@@ -114,7 +114,7 @@ async def test_a_plesk_order_survives_a_death_between_any_two_steps(rig: Provide
         return await rig.store(PLESK, address=f"198.51.100.{number + 1}")
 
     order_ids, _ = await die_everywhere(rig, store)
-    orders = await rig.settled(*order_ids, seconds=40)
+    orders = await rig.settled(*order_ids, seconds=120)
     assert {order.state for order in orders} == {OrderState.CONFIRMED}
     assert await rig.charges_per_service() == {int(order.elid or 0): 1 for order in [canary, *orders]}
 
@@ -132,7 +132,7 @@ async def test_a_renewal_survives_a_death_between_any_two_steps(rig: ProviderRig
         )
 
     order_ids, _ = await die_everywhere(rig, store)
-    orders = await rig.settled(*order_ids, seconds=40)
+    orders = await rig.settled(*order_ids, seconds=120)
     assert {order.state for order in orders} == {OrderState.CONFIRMED}
     assert await rig.charges_per_service() == {int(elid): 2 for elid, _ in services}
     for order, (_, before) in zip(orders, services, strict=True):

@@ -23,7 +23,7 @@ from shared.domain.provisioning import StepKind, UpstreamService
 from tests.integration.provider_rig import BUSINESS, LITE, MODULE, PLESK, ProviderRig, provider_rig
 from workers.provider.patrol import Patrol
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.services]
+pytestmark = [pytest.mark.asyncio, pytest.mark.services, pytest.mark.timeout(180)]
 
 CONFIRMED, REFUSED, MANUAL = OrderState.CONFIRMED, OrderState.REFUSED, OrderState.MANUAL
 ORDER_FUNCTION = "softexternal.order.param"
@@ -152,7 +152,7 @@ async def test_software_orders_survive_every_fault(rig: ProviderRig) -> None:
         address = f"198.51.100.{number + 1}"
         await fault(rig, case, "softexternal.order.param", ip=address)
         ids.append(await rig.store(LITE, address=address))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders) == []
     assert canary.elid is not None
     assert await charged_wrongly(rig, [canary, *orders], set()) == []
@@ -166,7 +166,7 @@ async def test_plesk_orders_are_recognized_without_a_label(rig: ProviderRig) -> 
         address = f"198.51.100.{number + 1}"
         await fault(rig, case, "parallelslic.order.param", pa_ip=address)
         ids.append(await rig.store(PLESK, address=address))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders) == []
     assert await charged_wrongly(rig, [canary, *orders], set()) == []
 
@@ -178,7 +178,7 @@ async def test_modules_are_recognized_by_their_parent(rig: ProviderRig) -> None:
     for case, parent in zip(CASES, parents, strict=True):
         await fault(rig, case, "addition.order.param", item=str(parent.elid))
         ids.append(await rig.store(MODULE, parent=parent.elid))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders) == []
     assert await charged_wrongly(rig, [first, *parents, *orders], set()) == []
 
@@ -191,7 +191,7 @@ async def test_renewals_charge_one_period(rig: ProviderRig) -> None:
         assert service.service_expires_on is not None
         await fault(rig, case, "service.prolong", elid=str(service.elid))
         ids.append(await _renewal(rig, service.elid, service.service_expires_on))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders) == []
     charges = await rig.charges_per_service()
     wrong = [
@@ -219,7 +219,7 @@ async def test_nodes_are_set_once_to_the_target(rig: ProviderRig) -> None:
         await fault(rig, case, "*.edit", elid=str(service.elid), sok="ok")
         address = str(service.step.data.address)
         ids.append(await rig.store(BUSINESS, kind=StepKind.NODES, elid=service.elid, address=address, nodes=3))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders, modes) == []
     charges = await rig.charges_per_service()
     assert {charges[int(service.elid or 0)] for service in services} == {2}
@@ -234,7 +234,7 @@ async def test_changes_and_releases_are_sent_again_until_done(rig: ProviderRig) 
         matched = {"elid": str(service.elid)} | ({"sok": "ok"} if kind is StepKind.CHANGE else {})
         await fault(rig, case, func, **matched)
         ids.append(await rig.store(LITE, kind=kind, elid=service.elid, address=f"198.51.100.{number + 1}"))
-    orders = await rig.settled(*ids, seconds=50)
+    orders = await rig.settled(*ids, seconds=120)
     assert judged(orders, modes) == []
     licenses = {license["id"]: license for license in await rig.sandbox.licenses()}
     for number, service in enumerate(services[:4]):

@@ -152,6 +152,8 @@ async def test_absence_closes_the_attempt_before_the_order_is_sent_again(rig: Pr
     assert await rig.book.looks(order) == (look,)
     released = Settled(trigger=Trigger.ABSENT_RELEASED, proof=(look,))
     assert await rig.book.settle(order, released) is OrderState.INTENDED
+    assert await rig.value("SELECT result FROM provider_attempt") == "absent_released", "closed first"
+    assert not await rig.book.pass_fence(claim)
     assert await rig.book.settle(order, released) is None, "it moved on"
     assert await rig.book.close(claim, confirmed(40117), SEEN) is None, "the late answer finds a closed attempt"
     again = await rig.order(claim.order_id)

@@ -1,6 +1,7 @@
 """Orders carried against the real sandbox: each fault mode ends with at most one charge and nothing silent."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ import pytest_asyncio
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import OrderState
 from shared.domain.provider_outcome import Refusal
+from shared.domain.provider_service import Found
 from shared.domain.provisioning import StepKind
-from tests.integration.provider_rig import CLOCK, KEYED, LITE, MODULE, ProviderRig, a_client, provider_rig
+from tests.integration.provider_rig import CLOCK, KEYED, LITE, MODULE, RULES, ProviderRig, a_client, provider_rig
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services]
 
@@ -98,7 +100,12 @@ async def test_a_failing_list_holds_orders_back_and_sends_nothing(rig: ProviderR
     assert order.state is OrderState.CONFIRMED
 
 
-async def test_a_first_order_without_a_canary_is_never_proven_absent(rig: ProviderRig) -> None:
+async def test_a_first_order_without_a_canary_is_never_proven_absent(database_url: str, tmp_path: Path) -> None:
+    async with provider_rig(database_url, tmp_path, rules=replace(RULES, give_up_after_seconds=6.0)) as rig:
+        await _without_a_canary(rig)
+
+
+async def _without_a_canary(rig: ProviderRig) -> None:
     await rig.sandbox.fault("drop", func="softexternal.order.param", phase="before")
     (order,) = await rig.settled(await rig.store(LITE), seconds=30)
     assert order.state is OrderState.MANUAL
@@ -121,3 +128,17 @@ async def test_a_module_without_its_parent_is_refused_here(rig: ProviderRig) -> 
 async def test_a_service_is_released_once_and_gone_counts_as_released(rig: ProviderRig) -> None:
     (order,) = await rig.settled(await rig.store(kind=StepKind.END, elid=Elid(4_711)))
     assert order.state is OrderState.CONFIRMED
+
+
+async def test_a_service_that_carries_the_marker_is_adopted_and_not_ordered(rig: ProviderRig) -> None:
+    """As after a restored backup: the books have forgotten the send, the panel has not."""
+    order_id = await rig.store(LITE)
+    (first,) = await rig.settled(order_id)
+    await rig.execute(
+        "UPDATE provider_order SET state = 'intended', elid = NULL, how = NULL, decided_at = NULL, detailed_at = NULL,"
+        " settled_at = NULL, announced_at = NULL"
+    )
+    (again,) = await rig.settled(order_id)
+    assert again.elid == first.elid
+    assert again.how is Found.MARKER
+    assert len(await rig.sandbox.charges()) == 1

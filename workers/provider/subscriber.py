@@ -26,6 +26,8 @@ from workers.runtime.watch import WorkerWatch
 from workers.runtime.watermark import Watermarks
 
 SETTLE_SECONDS = 2.0
+POLL_TIMEOUT_MS = 10
+"""A call upstream takes far longer; polling for bells every other millisecond would cost a core's tenth for nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +63,12 @@ def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumpt
     listener = DrainListener(lane, offsets, around.metrics)
     broker = new_broker(around.bootstrap)
     subscriber = batch_subscriber(
-        broker, topic, around.topic_prefix + PROVIDER_WORKER_GROUP, listener, around.session_timeout_seconds
+        broker,
+        topic,
+        around.topic_prefix + PROVIDER_WORKER_GROUP,
+        listener,
+        around.session_timeout_seconds,
+        poll_timeout_ms=POLL_TIMEOUT_MS,
     )
 
     async def on_provider_requests(records: Sequence[ConsumedRecord]) -> None:

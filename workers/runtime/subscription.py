@@ -150,25 +150,30 @@ def new_broker(bootstrap: str) -> KafkaBroker:
     )
 
 
-def batch_subscriber(
+IsolationLevel = Literal["read_uncommitted", "read_committed"]
+
+
+def batch_subscriber(  # noqa: PLR0913 - each is a choice of its topic, by name where it has a default
     broker: KafkaBroker,
     topic: str,
     group: str,
     listener: DrainListener,
     session_timeout_seconds: float,
     *,
-    isolation_level: Literal["read_uncommitted", "read_committed"] = "read_uncommitted",
+    poll_timeout_ms: int = BATCH_TIMEOUT_MS,
+    isolation_level: IsolationLevel = "read_uncommitted",
 ) -> BatchSubscriber:
     """Return the subscriber of `topic` in the safe shape, with nothing connected yet.
 
-    Topics that other systems write are read committed: what they take back must not count.
+    `poll_timeout_ms` is latency against idle CPU: an idle worker polls every two of them. Topics that other systems
+    write are read committed: what they take back must not count.
     """
     return broker.subscriber(
         topic,
         group_id=group,
         batch=True,
         max_records=POLL_RECORDS_MAX,
-        batch_timeout_ms=BATCH_TIMEOUT_MS,
+        batch_timeout_ms=poll_timeout_ms,
         fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         fetch_min_bytes=1,
         fetch_max_bytes=FETCH_BYTES_MAX,
