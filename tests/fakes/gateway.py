@@ -48,7 +48,7 @@ class DecidingBus:
         envelope = an_envelope(command, command_id=command_id)
         file = self.files.setdefault(envelope.license_id, CaseFile(account=command.account, number=command.number))
         desk = Desk(rules=self.rules, signer=PlainSigner(), issuer="keyway", business_now=self.now, system_now=self.now)
-        received = ReceivedCommand(envelope, sha256(b"payload").digest(), 0)
+        received = ReceivedCommand(envelope, sha256(b"payload").digest(), queue_age_ms=0)
         stored = file.handle(received, desk, NOTHING_BESIDE).effect.reply
         return Reply(stored.status, stored.meta, file.body if stored.revision is not None else stored.body)
 
