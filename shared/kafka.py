@@ -206,6 +206,10 @@ class RecordConsumer(Protocol):
         """Store the group's offsets."""
         ...
 
+    async def topics(self) -> set[str]:
+        """Return the topics that the broker knows: the plainest question it answers."""
+        ...
+
     async def committed(self, partition: TopicPartition) -> int | None:
         """Ask the group's coordinator for the committed offset."""
         ...

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -63,6 +64,12 @@ def log_lines() -> Iterator[io.BytesIO]:
     logging.getLogger().handlers[:] = before
 
 
+def lines_of_the_gateway(stream: io.BytesIO) -> list[dict[str, Any]]:
+    """Return what was logged, less what a Kafka client says: this gateway has none, an earlier test's may linger."""
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [line for line in lines if not line.get("logger", "").startswith("aiokafka")]
+
+
 def cpu_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
@@ -102,7 +109,7 @@ async def test_a_crowd_that_hangs_up_frees_all_places_at_once_and_leaves_no_line
         await port.server.close(answer_seconds=1)
         asyncio.get_running_loop().set_exception_handler(None)
     assert not complaints
-    assert log_lines.getvalue() == b""
+    assert lines_of_the_gateway(log_lines) == []
 
 
 async def test_a_caller_gone_when_its_answer_is_ready_leaves_no_line(log_lines: io.BytesIO) -> None:
@@ -125,7 +132,7 @@ async def test_a_caller_gone_when_its_answer_is_ready_leaves_no_line(log_lines: 
     await asyncio.sleep(0.2)
     await port.server.close(answer_seconds=1)
     assert bus.asked
-    assert log_lines.getvalue() == b""
+    assert lines_of_the_gateway(log_lines) == []
 
 
 async def test_more_connections_than_allowed_are_cut_and_the_others_served() -> None:
@@ -150,7 +157,7 @@ async def test_failures_are_logged_with_nothing_secret_and_successes_not_at_all(
     try:
         secret = "&ACTIVATION_DATA=hush-hush%0D%0Afake"
         assert (await port.ask(purchase(tail=secret))).status == 200
-        assert log_lines.getvalue() == b""
+        assert lines_of_the_gateway(log_lines) == []
         assert (await port.ask(purchase(tail=secret, product="Gold"))).status == 409
         assert (await port.ask(purchase(tail="&ACTIVATION_DATA=hush-hush%zz"))).status == 400
         assert (await port.ask(purchase(), pair="ka-bridge:hush-hush")).status == 403
@@ -158,7 +165,7 @@ async def test_failures_are_logged_with_nothing_secret_and_successes_not_at_all(
         assert (await port.ask(form)).status == 200
     finally:
         await port.server.close(answer_seconds=1)
-    lines = [json.loads(line) for line in log_lines.getvalue().splitlines()]
+    lines = lines_of_the_gateway(log_lines)
     assert [line["event"] for line in lines] == ["gateway.request.failed"] * 3 + ["gateway.previous_body.ignored"]
     assert lines[0] | {"at": 0, "duration_ms": 0, "correlation_id": 0} == {
         "event": "gateway.request.failed",

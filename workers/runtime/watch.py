@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from shared.clock import SystemClock
 from shared.errors import KeywayError, UnavailableError
-from shared.kafka import RecordConsumer, RecordProducer, is_sending
+from shared.kafka import RecordProducer, is_sending
 from shared.telemetry.health import Probe, Readiness
 from shared.telemetry.metrics import WorkerMetrics
 from workers.runtime.lane import Lane
@@ -22,6 +22,8 @@ from workers.runtime.subscription import Subscription
 LOOK_SECONDS = 1.0
 STALE_SECONDS = 5.0
 ASK_SECONDS = 2.0
+COORDINATOR_LOST_SECONDS = 20.0
+"""So long the group's coordinator may be silent while the broker itself answers; a restarted broker needs five."""
 
 
 class PartDiedError(KeywayError):
@@ -80,19 +82,18 @@ class WorkerWatch:
 
     async def _watch_kafka(self) -> None:
         probe = self._probes["kafka"]
+        answered_at = self.clock.monotonic()
         while True:
             consumer = self.subscription.consumer
-            if consumer is not None and self.subscription.is_started and await self._kafka_answers(consumer):
+            if consumer is None or not self.subscription.is_started:
+                answered_at = self.clock.monotonic()
+            elif await _answers(consumer.committed(TopicPartition(self.topic, 0))):
+                answered_at = self.clock.monotonic()
                 probe.succeeded("the group's coordinator answered")
+            elif self.clock.monotonic() - answered_at > COORDINATOR_LOST_SECONDS and await _answers(consumer.topics()):
+                # Seen after a broker's sudden death: the client waits for its coordinator and never asks again.
+                raise PartDiedError("the broker answers, but the client has lost the group's coordinator for good")
             await self.clock.sleep(LOOK_SECONDS)
-
-    async def _kafka_answers(self, consumer: RecordConsumer) -> bool:
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                await consumer.committed(TopicPartition(self.topic, 0))
-        except (KafkaError, TimeoutError):
-            return False
-        return True
 
     async def _watch_database(self) -> None:
         probe = self._probes["postgres"]
@@ -104,3 +105,13 @@ class WorkerWatch:
             else:
                 probe.succeeded()
             await self.clock.sleep(LOOK_SECONDS)
+
+
+async def _answers(question: Awaitable[object]) -> bool:
+    """Whether the broker answers `question` in time."""
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            await question
+    except (KafkaError, TimeoutError):
+        return False
+    return True
