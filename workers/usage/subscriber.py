@@ -18,6 +18,9 @@ from workers.runtime.watermark import Watermarks
 from workers.usage.batch import Handler, UsageBatchWorker
 from workers.usage.gaps import GapKeeper
 
+POLL_TIMEOUT_MS = 20
+"""Nobody waits for a single usage event: an idle worker may look seldom."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageSurroundings:
@@ -73,6 +76,7 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> UsageConsumptio
         around.topic_prefix + USAGE_WORKER_GROUP,
         listener,
         around.session_timeout_seconds,
+        poll_timeout_ms=POLL_TIMEOUT_MS,
         isolation_level="read_committed",
     )
 
