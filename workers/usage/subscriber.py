@@ -14,6 +14,9 @@ from workers.runtime.topic_consumption import Ground, topic_consumption
 from workers.usage.batch import Handler, UsageBatchWorker
 from workers.usage.gaps import GapKeeper
 
+POLL_TIMEOUT_MS = 20
+"""Nobody waits for a single usage event: an idle worker may look seldom."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageSurroundings:
