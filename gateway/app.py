@@ -30,6 +30,7 @@ from gateway.routes.jwks import JwksEndpoint
 from gateway.routes.public import public_application
 from gateway.routes.whole_response import DateLine
 from gateway.server import PublicServer, tls_context
+from gateway.usage_gate import TopicEnds, UsageBus, UsageGate
 from gateway.watch import ANSWER_SECONDS, Watch
 from shared.clock import MachineClock, SystemClock
 from shared.contracts.envelope import new_id
@@ -38,16 +39,20 @@ from shared.contracts.topics import (
     LICENSE_COMMANDS_PARTITIONS,
     LICENSE_REPLIES,
     LICENSE_REPLIES_PARTITIONS,
+    USAGE_REPORTED,
+    USAGE_REPORTED_PARTITIONS,
 )
 from shared.database.accounts import PostgresAccounts
 from shared.database.failures import mapped_failures
 from shared.database.pool import OwnConnection, Pool, close, open_connection, open_pool
 from shared.database.reply_slots import LEASE_SECONDS, PostgresReplySlots
 from shared.database.signing_keys import PostgresSigningKeys
+from shared.database.usage_watermark import PostgresUsageWatermark
 from shared.errors import ConfigurationError, KeywayError, UnavailableError
 from shared.kafka import (
     command_producer,
     is_sending,
+    offset_reader,
     reply_consumer,
     require_c_extensions,
     start_client,
@@ -154,7 +159,8 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         slot = await stack.enter_async_context(_reply_slot(PostgresReplySlots(pool), core.clock))
         bus = await stack.enter_async_context(open_bus(core, slot))
         await stack.enter_async_context(_watching(core.watch(Machine.DATABASE, "postgresql", ping.ask)))
-        port = await stack.enter_async_context(_public_port(core, pool, bus))
+        gate = await stack.enter_async_context(_usage_gate(core, pool))
+        port = await stack.enter_async_context(_public_port(core, pool, UsageBus(bus, gate)))
         serving.succeeded()
         _settle_garbage()
         log.info("gateway.started", host=settings.http_host, port=port, reply_partition=slot)
@@ -216,6 +222,25 @@ async def open_bus(core: Core, reply_partition: int) -> AsyncIterator[CommandBus
         await _first_canary(listener)
         await stack.enter_async_context(_watching(core.watch(Machine.BROKER, "kafka", broker_answers)))
         yield bus
+
+
+@asynccontextmanager
+async def _usage_gate(core: Core, pool: Pool) -> AsyncIterator[UsageGate]:
+    """Open the gate for questions about usage; it is served while the block runs."""
+    bootstrap = core.settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        consumer = offset_reader(bootstrap)
+        await start_client(consumer, bootstrap)
+        stack.push_async_callback(consumer.stop)
+        ends = TopicEnds(consumer, core.settings.topic_prefix + USAGE_REPORTED, USAGE_REPORTED_PARTITIONS)
+        gate = UsageGate(
+            ends=ends.read,
+            watermark=PostgresUsageWatermark(pool).read,
+            is_down=lambda: any(core.circuit.is_down(machine) for machine in Machine),
+            clock=core.clock,
+        )
+        await stack.enter_async_context(_in_background(gate.run()))
+        yield gate
 
 
 async def _first_canary(listener: ReplyListener) -> None:
@@ -315,7 +340,7 @@ async def _listening(operations: web.Application, settings: Settings) -> AsyncIt
 
 
 @asynccontextmanager
-async def _public_port(core: Core, pool: Pool, bus: CommandBus) -> AsyncIterator[int]:
+async def _public_port(core: Core, pool: Pool, bus: UsageBus) -> AsyncIterator[int]:
     """Serve the public port while the block runs; afterwards requests in flight are answered within the budget."""
     settings, clock = core.settings, core.clock
     tls = None

@@ -28,6 +28,7 @@ VERBS = (
     Verb("account", "keyway.cli.account:app", "Callers and their secrets: add, list, rotate, disable, enable."),
     Verb("license", "keyway.cli.license:app", "Licenses: list them, by product, status and marks."),
     Verb("explain", "keyway.cli.explain:app", "Tell the whole story of one license; check its audit chain."),
+    Verb("usage", "keyway.cli.usage:app", "Usage counters and reports; settlement months: show, close, settle."),
     Verb("provider", "keyway.cli.provider:app", "Orders at the upstream provider: list, settle, compare, decide."),
     Verb("keys", "keyway.cli.keys:app", "Signing keys of license bodies: list, rotate."),
     Verb("verify", "keyway.cli.verify:app", "Check a license body offline with a file of public keys."),

@@ -188,6 +188,10 @@ class RecordConsumer(Protocol):
         """Return the offset read next, resolving it first when needed."""
         ...
 
+    async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return the offset of the first record that each partition still holds."""
+        ...
+
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Return the offset after the last record of each partition."""
         ...
@@ -309,6 +313,23 @@ def reply_consumer(bootstrap: str) -> RecordConsumer:
         request_timeout_ms=10_000,
         retry_backoff_ms=RETRY_BACKOFF_MS,
         check_crcs=True,
+    )
+    return consumer
+
+
+def offset_reader(bootstrap: str) -> RecordConsumer:
+    """Return a consumer that only asks where partitions begin and end: its questions never wait behind a fetch.
+
+    The end is that of what is committed: records of transactions under way are not there yet.
+    """
+    consumer: RecordConsumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        client_id="keyway-offset-reader",
+        group_id=None,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        request_timeout_ms=10_000,
+        retry_backoff_ms=RETRY_BACKOFF_MS,
     )
     return consumer
 

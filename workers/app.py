@@ -22,6 +22,8 @@ from shared.contracts.topics import (
     LICENSE_REPLIES_PARTITIONS,
     PROVIDER_REQUESTS,
     PROVIDER_REQUESTS_PARTITIONS,
+    USAGE_REPORTED,
+    USAGE_REPORTED_PARTITIONS,
     dead_letter_topic,
 )
 from shared.database.catalogs import PostgresCatalogs
@@ -34,24 +36,23 @@ from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_pauses import PauseTimes
 from shared.database.schedule import PostgresSchedule
 from shared.database.signing_keys import PostgresSigningKeys
+from shared.database.usage_store import PostgresUsageStore
 from shared.domain.case import Policy
 from shared.errors import ConfigurationError, UnavailableError
 from shared.kafka import (
-    RecordProducer,
     command_producer,
     dead_letter_producer,
     event_producer,
     relay_producer,
     reply_producer,
     require_c_extensions,
-    start_client,
     warm_up,
 )
 from shared.security.watched_keys import load_signer
 from shared.settings import Settings
-from shared.telemetry.health import Readiness, ops_application, serve_ops
+from shared.telemetry.health import Readiness
 from shared.telemetry.logging import configure_logging
-from shared.telemetry.metrics import ProviderMetrics, RelayMetrics, SchedulerMetrics, WorkerMetrics
+from shared.telemetry.metrics import ProviderMetrics, RelayMetrics, SchedulerMetrics, UsageMetrics, WorkerMetrics
 from workers.intake.assembly import IntakeParts, license_intake
 from workers.license.handler import LicenseHandler
 from workers.license.observer import MeasuringObserver
@@ -66,11 +67,13 @@ from workers.provider.observing import LoggingProviderObserver
 from workers.provider.subscriber import ProviderSurroundings, provider_requests
 from workers.relay.press import RenewedPress
 from workers.relay.relay import Relay
+from workers.runtime.opening import open_admin_port, open_producer
 from workers.runtime.process import run_process, settle_garbage_collector
 from workers.scheduler.post import KafkaPost
 from workers.scheduler.scheduler import Scheduler
+from workers.usage.handler import UsageHandler
+from workers.usage.subscriber import UsageSurroundings, usage_events
 
-STOP_PRODUCER_SECONDS = 0.4
 KEEP_DAYS_SECONDS = 3600.0
 STALE_SECONDS = 5.0
 PROVIDER_CONNECTIONS_MAX = 8
@@ -100,7 +103,7 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
     metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
     database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
     async with AsyncExitStack() as stack:
-        await _open_admin_port(stack, settings, readiness, registry)
+        await open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url))
         orders = PostgresProviderOrders(pool)
 
@@ -111,8 +114,8 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
         signer = await load_signer(settings.require_signing_keys_file(), PostgresSigningKeys(pool), clock)
         store = PostgresLicenseStore(database_url)
         stack.push_async_callback(store.close)
-        replies = await _open_producer(stack, reply_producer(bootstrap), bootstrap)
-        dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        replies = await open_producer(stack, reply_producer(bootstrap), bootstrap)
+        dead_letters = await open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
         publisher = await _open_publisher(stack, settings, metrics, clock)
         await warm_up(replies, _partition_counts(settings.topic_prefix))
         await warm_up(dead_letters, _partition_counts(settings.topic_prefix))
@@ -154,10 +157,10 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
     observer = LoggingProviderObserver(ProviderMetrics.bound_to(registry))
     client = panel_client(settings, clock, observer)
     async with AsyncExitStack() as stack:
-        await _open_admin_port(stack, settings, readiness, registry)
+        await open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url, connections_max=PROVIDER_CONNECTIONS_MAX))
-        outcomes = await _open_producer(stack, command_producer(bootstrap), bootstrap)
-        dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        outcomes = await open_producer(stack, command_producer(bootstrap), bootstrap)
+        dead_letters = await open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
         await warm_up(outcomes, {settings.topic_prefix + LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS})
         await warm_up(
             dead_letters,
@@ -198,6 +201,47 @@ def _pause_times(settings: Settings) -> PauseTimes:
     )
 
 
+async def run_usage_worker(settings: Settings, stop: asyncio.Event) -> None:
+    """Consume `usage.reported` until `stop` is set."""
+    require_c_extensions()
+    clock = MachineClock()
+    registry = CollectorRegistry()
+    metrics, readiness = WorkerMetrics.bound_to(registry), Readiness(clock)
+    database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        await open_admin_port(stack, settings, readiness, registry)
+        pool = await stack.enter_async_context(open_pool(database_url))
+        rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock)
+        store = PostgresUsageStore(database_url)
+        stack.push_async_callback(store.close)
+        dead_letters = await open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        topics = (USAGE_REPORTED, dead_letter_topic(USAGE_REPORTED))
+        await warm_up(dead_letters, {settings.topic_prefix + topic: USAGE_REPORTED_PARTITIONS for topic in topics})
+        handler = UsageHandler(
+            store=store,
+            rules=rules,
+            business_clock=business_clock(settings.clock_offset_file),
+            system_clock=clock,
+        )
+        usage = usage_events(
+            handler,
+            UsageSurroundings(
+                bootstrap=bootstrap,
+                topic_prefix=settings.topic_prefix,
+                session_timeout_seconds=settings.kafka_session_timeout_seconds,
+                dead_letters=dead_letters,
+                ask_database=store.ping,
+                readiness=readiness,
+                metrics=metrics,
+                usage_metrics=UsageMetrics.bound_to(registry),
+                clock=clock,
+                chance=secrets.SystemRandom().random,
+                when_joined=settle_garbage_collector,
+            ),
+        )
+        await _beside(usage.consumption.run(stop), rules.watch(), usage.gaps.run())
+
+
 async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
     """Publish what is left in the outbox until `stop` is set."""
     require_c_extensions()
@@ -206,7 +250,7 @@ async def run_relay(settings: Settings, stop: asyncio.Event) -> None:
     metrics, readiness = RelayMetrics.bound_to(registry), Readiness(clock)
     database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
     async with AsyncExitStack() as stack:
-        await _open_admin_port(stack, settings, readiness, registry)
+        await open_admin_port(stack, settings, readiness, registry)
         outbox = PostgresOutbox(database_url)
         stack.push_async_callback(outbox.close)
         press = RenewedPress(
@@ -232,12 +276,12 @@ async def run_scheduler(settings: Settings, stop: asyncio.Event) -> None:
     metrics, readiness = SchedulerMetrics.bound_to(registry), Readiness(clock)
     database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
     async with AsyncExitStack() as stack:
-        await _open_admin_port(stack, settings, readiness, registry)
+        await open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url, connections_max=2))
         rules = await load_rules(PostgresCatalogs(pool), _policy(settings), clock)
         schedule = PostgresSchedule(database_url)
         stack.push_async_callback(schedule.close)
-        producer = await _open_producer(stack, command_producer(bootstrap), bootstrap)
+        producer = await open_producer(stack, command_producer(bootstrap), bootstrap)
         counts = {LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS, PROVIDER_REQUESTS: PROVIDER_REQUESTS_PARTITIONS}
         await warm_up(producer, {settings.topic_prefix + topic: count for topic, count in counts.items()})
         scheduler = Scheduler(
@@ -262,12 +306,12 @@ async def run_intake_worker(settings: Settings, stop: asyncio.Event) -> None:
     readiness = Readiness(clock)
     bootstrap, prefix = settings.require_kafka_bootstrap(), settings.topic_prefix
     async with AsyncExitStack() as stack:
-        await _open_admin_port(stack, settings, readiness, registry)
+        await open_admin_port(stack, settings, readiness, registry)
         requests = PostgresIntakeRequests(settings.require_database_url())
         stack.push_async_callback(requests.close)
         await requests.ping()
-        commands = await _open_producer(stack, command_producer(bootstrap), bootstrap)
-        dead_letters = await _open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
+        commands = await open_producer(stack, command_producer(bootstrap), bootstrap)
+        dead_letters = await open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
         await warm_up(commands, {prefix + LICENSE_COMMANDS: LICENSE_COMMANDS_PARTITIONS})
         await warm_up(dead_letters, {prefix + dead_letter_topic(LICENSE_INTAKE): LICENSE_INTAKE_PARTITIONS})
         parts = IntakeParts(
@@ -286,6 +330,7 @@ async def run_intake_worker(settings: Settings, stop: asyncio.Event) -> None:
 ROLES: Mapping[str, Callable[[Settings, asyncio.Event], Coroutine[None, None, None]]] = {
     "license": run_license_worker,
     "provider": run_provider_worker,
+    "usage": run_usage_worker,
     "relay": run_relay,
     "scheduler": run_scheduler,
     "intake": run_intake_worker,
@@ -299,41 +344,12 @@ async def _open_publisher(
     bootstrap = settings.require_kafka_bootstrap()
     marks = PostgresOutboxMarks(settings.require_database_url())
     stack.push_async_callback(marks.close)
-    events = await _open_producer(stack, event_producer(bootstrap), bootstrap)
+    events = await open_producer(stack, event_producer(bootstrap), bootstrap)
     await warm_up(events, {settings.topic_prefix + topic: count for topic, count in OUTBOX_PARTITIONS.items()})
     press = OutboxSender(producer=events, topic_prefix=settings.topic_prefix)
     publisher = FastPublisher(press=press, marks=marks, clock=clock, metrics=metrics)
     stack.push_async_callback(publisher.mark)
     return publisher
-
-
-async def _open_admin_port(
-    stack: AsyncExitStack, settings: Settings, readiness: Readiness, registry: CollectorRegistry
-) -> None:
-    host, port = settings.admin_host, settings.admin_port
-    try:
-        bound = await stack.enter_async_context(serve_ops(ops_application(readiness, registry), host, port))
-    except OSError as error:
-        raise ConfigurationError(
-            f"the admin port {host}:{port} cannot be opened ({error.strerror or type(error).__name__}): "
-            "set KEYWAY_ADMIN_PORT to a free one"
-        ) from None
-    log.info("worker.admin_port.opened", host=host, port=bound)
-
-
-async def _open_producer(stack: AsyncExitStack, producer: RecordProducer, bootstrap: str) -> RecordProducer:
-    await start_client(producer, bootstrap)
-    stack.push_async_callback(_stop_producer, producer)
-    return producer
-
-
-async def _stop_producer(producer: RecordProducer) -> None:
-    """Disconnect; with the broker away nothing is waited for: what is not acknowledged will be redelivered."""
-    try:
-        async with asyncio.timeout(STOP_PRODUCER_SECONDS):
-            await producer.stop()
-    except TimeoutError:
-        log.warning("worker.producer.not_flushed", timeout_seconds=STOP_PRODUCER_SECONDS)
 
 
 def _policy(settings: Settings) -> Policy:

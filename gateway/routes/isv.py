@@ -19,6 +19,7 @@ from gateway.wire.isv import (
     license_body,
     read_request,
     termination_note,
+    usage_report,
 )
 from shared.clock import SystemClock
 from shared.contracts.commands import LicenseCommand
@@ -175,6 +176,8 @@ def _tell(reply: Reply, number: str, outcome: _Outcome) -> None:
             outcome.answer = termination_note(number, "already_terminated")
         case ReplyStatus.TOMBSTONE_RECORDED:
             outcome.answer = termination_note(number, "tombstone_recorded")
+        case ReplyStatus.USAGE_TOLD:
+            outcome.answer = usage_report(reply.body)
         case ReplyStatus.REJECTED:
             _tell_rejection(reply, outcome)
         case ReplyStatus.EXPIRED:

@@ -9,7 +9,7 @@ app = typer.Typer(help="Run one worker process.", add_completion=False)
 
 @app.command()
 def worker(
-    role: Annotated[str, typer.Argument(help="Which work: license, provider, relay, scheduler, intake")],
+    role: Annotated[str, typer.Argument(help="Which work: license, provider, usage, relay, scheduler, intake")],
 ) -> None:
     """Carry out commands from Kafka. Settings: KEYWAY_… variables, see docs/settings.md."""
     from shared.settings import load_settings

@@ -5,8 +5,10 @@ must be and lenient in what it does not know; whatever cannot be read raises `In
 fits a dead letter: `not_json`, `version`, `unknown_type`, `envelope`, `payload`.
 """
 
+import json
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from decimal import Context, Decimal
 from hashlib import sha256
 from typing import Any
 from uuid import UUID
@@ -29,12 +31,23 @@ from shared.contracts.commands import (
     UpgradeLicense,
 )
 from shared.contracts.envelope import ENVELOPE_VERSION, Envelope
-from shared.contracts.events import EVENT_SOURCE, AttentionEvent, EventType, IntakeOutcomeEvent, PublicEvent
+from shared.contracts.events import (
+    EVENT_SOURCE,
+    AttentionEvent,
+    EventType,
+    IntakeOutcomeEvent,
+    PublicEvent,
+    UsageClosedEvent,
+)
 from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, CommandId
 from shared.contracts.requests import IntakeType, RequestReference
+from shared.contracts.usage import NAME_LENGTH_MAX, ReportedUsage, UsageKey, UsageType
 from shared.errors import InvalidRecordError
 
 UUID_VERSION = 7
+CLOUDEVENTS_VERSION = "1.0"
+USAGE_REPORT_VERSION = "isv-reportable-1"
+NUMBER_CONTEXT = Context(prec=400)
 
 _COMMANDS: Mapping[str, TypeAdapter[LicenseCommand]] = {
     "purchase_license": TypeAdapter(PurchaseLicense),
@@ -230,3 +243,95 @@ def decode_provider_request(value: bytes | None) -> UUID:
         return UUID(members["order_id"])
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InvalidRecordError("payload", "order_id is missing or no UUID") from None
+
+
+def encode_usage_closed(event: UsageClosedEvent) -> bytes:
+    """Return a closed settlement month as a CloudEvents 1.0 JSON document (structured mode)."""
+    return orjson.dumps(
+        {
+            "specversion": CLOUDEVENTS_VERSION,
+            "id": event.event_id,
+            "source": EVENT_SOURCE,
+            "type": EventType.USAGE_CLOSED,
+            "subject": event.subject,
+            "time": event.time,
+            "datacontenttype": "application/json",
+            "data": event.data,
+        },
+        option=orjson.OPT_UTC_Z,
+    )
+
+
+def encode_usage_report(figures: Mapping[str, int]) -> bytes:
+    """Return the answer to GET-INFO, counters in the order given (docs/protocols/isv-endpoint.md 5.5)."""
+    return orjson.dumps({"version": USAGE_REPORT_VERSION, "usage": dict(figures)})
+
+
+def decode_usage(value: bytes | None) -> tuple[ReportedUsage, bytes]:
+    """Return the usage event in a record value and the SHA-256 of its content (32 bytes).
+
+    Numbers are read exactly. The content is what the event says; the same in other words (`3` and `3.0`, another zone,
+    another `subject`) is the same content. Raises `InvalidRecordError`.
+    """
+    members = _exact_members(value)
+    if members.get("specversion") != CLOUDEVENTS_VERSION:
+        raise InvalidRecordError("version", f"specversion {str(members.get('specversion'))[:80]!r}, read here: 1.0")
+    kind = members.get("type")
+    if kind not in UsageType.__members__.values():
+        raise InvalidRecordError("unknown_type", f"event type {str(kind)[:80]!r}")
+    data = members.get("data")
+    if not isinstance(data, dict):
+        raise InvalidRecordError("payload", "data is missing or no object")
+    try:
+        event = ReportedUsage(
+            key=UsageKey(_name(members, "source"), _name(members, "id")),
+            type=UsageType(str(kind)),
+            account=_name(data, "account"),
+            number=_name(data, "license"),
+            counter=_name(data, "counter"),
+            value=_number(data, "value"),
+            at=_moment(_name(members, "time")).astimezone(UTC),
+        )
+        digest = _content_sha256(event)
+    except (ValueError, ArithmeticError) as error:
+        raise InvalidRecordError("payload", f"{type(error).__name__}: {str(error)[:200]}") from None
+    if not ACCOUNT_NAME.fullmatch(event.account) or not LICENSE_NUMBER.fullmatch(event.number):
+        raise InvalidRecordError("payload", "data.account or data.license has an impossible form")
+    return event, digest
+
+
+def _exact_members(value: bytes | None) -> dict[str, Any]:
+    if value is None:
+        raise InvalidRecordError("not_json", "the value is null")
+    try:
+        members = json.loads(value.decode("utf-8"), parse_float=Decimal, parse_int=Decimal, parse_constant=_no_number)
+    except (ValueError, ArithmeticError, RecursionError) as error:
+        raise InvalidRecordError("not_json", f"{type(error).__name__}: {str(error)[:200]}") from None
+    if not isinstance(members, dict):
+        raise InvalidRecordError("not_json", f"a JSON {type(members).__name__}, not an object")
+    return members
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+def _name(members: Mapping[str, Any], name: str) -> str:
+    value = members.get(name)
+    if not isinstance(value, str) or not 0 < len(value) <= NAME_LENGTH_MAX:
+        raise ValueError(f"{name} is missing, no text, empty or longer than {NAME_LENGTH_MAX} characters")
+    value.encode()  # half of a surrogate pair is no text
+    return value
+
+
+def _number(members: Mapping[str, Any], name: str) -> Decimal:
+    value = members.get(name)
+    if not isinstance(value, Decimal):
+        raise ValueError(f"{name} is missing or no number")  # noqa: TRY004 - all faults of a record are one kind
+    return value
+
+
+def _content_sha256(event: ReportedUsage) -> bytes:
+    value = str(event.value.normalize(NUMBER_CONTEXT))
+    content = (event.type, event.account, event.number, event.counter, value, event.at)
+    return sha256(orjson.dumps(content, option=orjson.OPT_UTC_Z)).digest()

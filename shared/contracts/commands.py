@@ -120,6 +120,8 @@ class ReportUsage:
     test: bool | None
     reg_name: str | None = None
     unknown_fields: tuple[str, ...] = ()
+    usage_ends: tuple[int, ...] | None = None
+    """End of `usage.reported` per partition when the question came; None when its reader did not get there in time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

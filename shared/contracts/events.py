@@ -24,6 +24,7 @@ class EventType(StrEnum):
     UPGRADED = "keyway.license.upgraded"
     LAPSED = "keyway.license.lapsed"
     TERMINATED = "keyway.license.terminated"
+    USAGE_CLOSED = "keyway.usage.closed"
     SUSPENDED = "keyway.license.suspended"
     RESUMED = "keyway.license.resumed"
     ATTENTION = "keyway.provider.attention"
@@ -104,6 +105,52 @@ class AttentionEvent:
     """License id, or the provider account when no license is concerned."""
     time: datetime
     data: AttentionData
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedCounter:
+    """One counter over all licenses of a closed month."""
+
+    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012 - pydantic's own way; never written to
+
+    counter: str
+    kind: str
+    """`level` or `increment`."""
+    value: str
+    """Exact decimal number: the sum over the licenses."""
+    units: int
+    """The sum of each license's figure, rounded up."""
+    licenses: int
+    adjustment: str
+    """Exact decimal number: what is added for earlier months that were closed before their events came."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageClosedData:
+    """What a closed settlement month tells."""
+
+    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012 - pydantic's own way; never written to
+
+    account: str
+    product: str
+    month: str
+    """`YYYY-MM`."""
+    counters: tuple[ClosedCounter, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageClosedEvent:
+    """`keyway.usage.closed`: no step in a license's life, so it has no sequence."""
+
+    event_id: UUID
+    time: datetime
+    """Business clock."""
+    data: UsageClosedData
+
+    @property
+    def subject(self) -> str:
+        """`<account>:<product>:<YYYY-MM>`."""
+        return f"{self.data.account}:{self.data.product}:{self.data.month}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

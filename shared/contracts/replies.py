@@ -8,6 +8,7 @@ A record holds one or more frames, each preceded by its length (4). Meta and bod
 | status | meta | body |
 |---|---|---|
 | `LICENSE_BODY` | last day, `YYYY-MM-DD` | the license body, raw bytes |
+| `USAGE_TOLD` | empty | the report, JSON |
 | `REJECTED` | rejection code | JSON object of the details that its text names |
 | all others | empty | empty |
 """
@@ -42,6 +43,7 @@ class ReplyStatus(IntEnum):
     """The deadline had passed before work began: nothing was changed."""
     UNREADABLE = 9
     """The command could not be read; it is a dead letter."""
+    USAGE_TOLD = 10
     REJECTED = 16
 
 

@@ -6,6 +6,7 @@ LICENSE_EVENTS = "license.events"
 LICENSE_INTAKE = "license.intake"
 """Public requests of other systems."""
 PROVIDER_REQUESTS = "provider.requests"
+USAGE_REPORTED = "usage.reported"
 DEAD_SUFFIX = ".dead"
 
 LICENSE_COMMANDS_PARTITIONS = 24
@@ -18,8 +19,10 @@ LICENSE_EVENTS_PARTITIONS = 24
 PROVIDER_REQUESTS_PARTITIONS = 24
 
 LICENSE_INTAKE_PARTITIONS = 24
+USAGE_REPORTED_PARTITIONS = 24
 
 LICENSE_WORKER_GROUP = "license-worker"
+USAGE_WORKER_GROUP = "usage-worker"
 INTAKE_WORKER_GROUP = "intake-worker"
 PROVIDER_WORKER_GROUP = "provider-worker"
 

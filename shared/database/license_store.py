@@ -24,9 +24,11 @@ from shared.database.provider_writes import (
     stored_open,
     write_provider_parts,
 )
+from shared.database.usage_reports import read_usage, write_usage_reports
 from shared.domain.case import PastRevision, RevisionCause
 from shared.domain.effects import CommandEffect, Loaded, StoredLicense, StoredReply, StoredResult, WaitingCommand
 from shared.domain.license import License, LicenseStatus
+from shared.domain.usage import UsageOnFile
 
 
 class PostgresLicenseStore:
@@ -70,6 +72,11 @@ class PostgresLicenseStore:
         asked = list(license_ids)
         return await self._lane.run("load_line", lambda connection: read_line(connection, asked))
 
+    async def load_usage(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, UsageOnFile]:
+        """Return what is stored about the usage of every one of the licenses, all as of one moment."""
+        asked = list(license_ids)
+        return await self._lane.run("load_usage", lambda connection: read_usage(connection, asked))
+
     async def store(self, effects: Sequence[CommandEffect]) -> None:
         """Write all effects in one transaction.
 
@@ -79,7 +86,7 @@ class PostgresLicenseStore:
         if not effects:
             return
         rows = effect_rows(effects)
-        if not any(effect.concerns_provider for effect in effects):
+        if not any(effect.concerns_provider or effect.usage is not None for effect in effects):
             await self._lane.run("store", lambda connection: connection.fetchval(WRITE, rows, LICENSE_EVENTS))
             return
 
@@ -87,6 +94,7 @@ class PostgresLicenseStore:
             async with connection.transaction():
                 await connection.fetchval(WRITE, rows, LICENSE_EVENTS)
                 await write_provider_parts(connection, effects, LICENSE_EVENTS)
+                await write_usage_reports(connection, effects)
 
         await self._lane.run("store", write_all)
 

@@ -10,6 +10,7 @@ from shared.domain.catalog import Catalog
 from shared.domain.license import License
 from shared.domain.open_operation import OpenOperation
 from shared.domain.provisioning import ServerData
+from shared.domain.usage import UsageOnFile
 
 
 class RevisionCause(StrEnum):
@@ -47,6 +48,8 @@ class Case:
     """`ACTIVATION_DATA` of the command at hand, read; None when it has none or nobody can read it."""
     parent: License | None = None
     """The license that a module's data name as its parent."""
+    usage: UsageOnFile | None = None
+    """What is stored about its usage; loaded for `ReportUsage` only."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

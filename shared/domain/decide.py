@@ -93,7 +93,7 @@ def _asked(case: Case, command: CallersCommand, rules: Rules, now: datetime) -> 
         case TerminateLicense():
             return terminate(case.license, command, rules.policy, now=now)
         case ReportUsage():
-            return report_usage(case.license, command, rules.catalog)
+            return report_usage(case, command, rules.catalog, now=now)
         case _:
             assert_never(command)
 

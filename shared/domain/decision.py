@@ -11,6 +11,7 @@ from shared.contracts.requests import RequestOutcome
 from shared.domain.events import LicenseEvent
 from shared.domain.open_operation import Attention, OpenOperation
 from shared.domain.provisioning import Step
+from shared.domain.usage import UsageTold
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Done:
     outcome: RequestOutcome
 
 
-Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted | Done
+Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted | UsageTold | Done
 
 
 class AlertKind(StrEnum):

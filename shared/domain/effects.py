@@ -16,6 +16,7 @@ from shared.domain.license import License
 from shared.domain.open_operation import OpenOperation
 from shared.domain.provider_operation import ProviderOperation
 from shared.domain.provisioning import Step
+from shared.domain.usage import UsageTold
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,15 @@ class StoredOpen:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageReport:
+    """One report of usage as it was told, with what gives it again from the raw events."""
+
+    reported_at: datetime
+    """Business clock."""
+    told: UsageTold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommandEffect:
     """Everything one command leaves behind."""
 
@@ -153,6 +163,7 @@ class CommandEffect:
     """Provider order that nobody wants any more, should nothing have been sent yet."""
     attention: tuple[OutboxEvent, ...] = ()
     """Findings for other systems; they have no sequence."""
+    usage: UsageReport | None = None
 
     @property
     def concerns_provider(self) -> bool:

@@ -305,6 +305,14 @@ PROVIDER_ORDERS_WAITING = MetricDefinition(
     meaning="Orders left for later: paused account, doubtful lists, as many calls out as allowed",
 )
 
+USAGE_EVENTS = MetricDefinition(
+    name="keyway_usage_events_total",
+    kind=MetricKind.COUNTER,
+    unit="events",
+    meaning="Usage events read, by outcome (counted, adjusted, duplicate, set_aside)",
+    labels=("outcome",),
+)
+
 INTAKE_REQUESTS = MetricDefinition(
     name="keyway_intake_requests_total",
     kind=MetricKind.COUNTER,

@@ -15,6 +15,7 @@ from shared.contracts.outcomes import RejectionCode
 from shared.contracts.replies import ReplyStatus
 from shared.domain.decision import AlertKind
 from shared.domain.provider_order import OrderState
+from shared.domain.usage import UsageFault
 from shared.telemetry import metric_names as names
 from shared.telemetry.metric_names import MetricDefinition, MetricKind
 
@@ -40,9 +41,20 @@ class RetriedStep(StrEnum):
     COMMAND = "command"
 
 
+class UsageOutcome(StrEnum):
+    """What became of a usage event."""
+
+    COUNTED = "counted"
+    ADJUSTED = "adjusted"
+    """Counted into an open month, because its own was closed."""
+    DUPLICATE = "duplicate"
+    SET_ASIDE = "set_aside"
+
+
 DEAD_LETTER_REASONS = (
     *("not_json", "version", "unknown_type", "envelope", "payload", "header", "record_format"),
     *("id_reuse", "not_storable", "reader_fault", "handler_fault"),
+    *UsageFault,
 )
 OTHER_REASON = "other"
 
@@ -153,6 +165,19 @@ class WorkerMetrics:
     def dead_letter(self, reason: str) -> None:
         """Count a dead letter; reasons not declared are counted together as `other`."""
         self.dead_letters.get(reason, self.dead_letters[OTHER_REASON]).inc()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageMetrics:
+    """What a usage worker counts beside `WorkerMetrics`."""
+
+    events: Mapping[str, Counter]
+    """By `UsageOutcome`."""
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a usage worker with `registry`."""
+        return cls(events=counters_by(registry, names.USAGE_EVENTS, UsageOutcome))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,7 +73,9 @@ COMMANDS: dict[str, LicenseCommand] = {
     "record_activation": RecordActivation(
         account="ka", number="00481516", seen_at=datetime(2027, 3, 1, 3, 59, tzinfo=UTC)
     ),
-    "report_usage": ReportUsage(account="ka", number="00481516", product="CloudBackup", test=False, reg_name="Acme"),
+    "report_usage-2": ReportUsage(
+        account="ka", number="00481516", product="CloudBackup", test=False, reg_name="Acme", usage_ends=(0, 17)
+    ),
 }
 
 
@@ -99,6 +101,13 @@ REPLIES = {
     "unreadable": Reply(ReplyStatus.UNREADABLE, b"", b"", 0),
     "rejected": Reply(ReplyStatus.REJECTED, b"expiry_earlier", b'{"expires_on":"2027-03-15"}', 3),
 }
+
+LATER_REPLIES = {
+    "usage_told": Reply(
+        ReplyStatus.USAGE_TOLD, b"", b'{"version":"isv-reportable-1","usage":{"storedGigabytes":118}}', 5
+    ),
+}
+"""Statuses that came after the golden record of many."""
 
 EVENT = PublicEvent(
     event_id=UUID("01a1f0d7-9c41-7000-8000-00000000000a"),
@@ -127,6 +136,14 @@ def test_envelope_v1_is_written_and_read_as_ever(name: str) -> None:
     assert decode_envelope(golden)[0] == envelope(COMMANDS[name])
 
 
+def test_a_command_written_before_a_member_was_added_is_read_as_ever() -> None:
+    golden = (GOLDEN / "envelope-v1-report_usage.json").read_bytes()
+
+    assert decode_envelope(golden)[0].command == ReportUsage(
+        account="ka", number="00481516", product="CloudBackup", test=False, reg_name="Acme"
+    )
+
+
 def test_payload_hash_v1_is_as_ever() -> None:
     golden = (GOLDEN / "envelope-v1-purchase_license.json").read_bytes()
     payload = orjson.loads(golden)["payload"]
@@ -142,16 +159,17 @@ def test_result_day_comes_from_the_command_id() -> None:
     assert day_of(COMMAND_ID) == date(2026, 11, 18)
 
 
-@pytest.mark.parametrize("name", REPLIES)
+@pytest.mark.parametrize("name", REPLIES | LATER_REPLIES)
 def test_reply_frame_v1_is_written_and_read_as_ever(name: str) -> None:
     golden = (GOLDEN / f"reply-v1-{name}.bin").read_bytes()
+    reply = (REPLIES | LATER_REPLIES)[name]
 
-    assert b"".join(pack_frames([encode_frame(COMMAND_ID.bytes, REPLIES[name])])) == golden
-    assert list(unpack_frames(golden)) == [(COMMAND_ID.bytes, REPLIES[name])]
+    assert b"".join(pack_frames([encode_frame(COMMAND_ID.bytes, reply)])) == golden
+    assert list(unpack_frames(golden)) == [(COMMAND_ID.bytes, reply)]
 
 
 def test_every_reply_status_that_is_sent_has_golden_bytes() -> None:
-    assert {reply.status for reply in REPLIES.values()} == set(ReplyStatus) - UNSENT
+    assert {reply.status for reply in (REPLIES | LATER_REPLIES).values()} == set(ReplyStatus) - UNSENT
 
 
 def test_many_replies_share_a_record() -> None:

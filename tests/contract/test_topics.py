@@ -17,6 +17,8 @@ from shared.contracts.topics import (
     LICENSE_REPLIES_PARTITIONS,
     PROVIDER_REQUESTS,
     PROVIDER_REQUESTS_PARTITIONS,
+    USAGE_REPORTED,
+    USAGE_REPORTED_PARTITIONS,
     dead_letter_topic,
 )
 from shared.errors import ConfigurationError
@@ -25,6 +27,7 @@ from shared.kafka import DEAD_LETTER_LIMIT_BYTES, RECORD_LIMIT_BYTES
 DEAD = dead_letter_topic(LICENSE_COMMANDS)
 INTAKE_DEAD = dead_letter_topic(LICENSE_INTAKE)
 BELLS_DEAD = dead_letter_topic(PROVIDER_REQUESTS)
+USAGE_DEAD = dead_letter_topic(USAGE_REPORTED)
 DAY_MS = 86_400_000
 
 
@@ -36,6 +39,8 @@ def test_exactly_the_topics_in_use_are_declared() -> None:
         DEAD,
         PROVIDER_REQUESTS,
         BELLS_DEAD,
+        USAGE_REPORTED,
+        USAGE_DEAD,
         LICENSE_INTAKE,
         INTAKE_DEAD,
     }
@@ -48,6 +53,7 @@ def test_partition_counts_are_those_of_the_code() -> None:
     assert topics[LICENSE_REPLIES].partitions == LICENSE_REPLIES_PARTITIONS == 64
     assert topics[LICENSE_EVENTS].partitions == LICENSE_EVENTS_PARTITIONS == 24
     assert topics[PROVIDER_REQUESTS].partitions == topics[BELLS_DEAD].partitions == PROVIDER_REQUESTS_PARTITIONS
+    assert topics[USAGE_REPORTED].partitions == topics[USAGE_DEAD].partitions == USAGE_REPORTED_PARTITIONS
     assert topics[DEAD].partitions == LICENSE_COMMANDS_PARTITIONS, "a dead letter keeps its partition number"
     assert topics[LICENSE_INTAKE].partitions == topics[INTAKE_DEAD].partitions == LICENSE_INTAKE_PARTITIONS
 
@@ -79,6 +85,8 @@ def test_no_acknowledged_record_hangs_on_one_broker_in_production() -> None:
         LICENSE_REPLIES: 1,
         PROVIDER_REQUESTS: 2,
         BELLS_DEAD: 2,
+        USAGE_REPORTED: 2,
+        USAGE_DEAD: 2,
         LICENSE_INTAKE: 2,
         INTAKE_DEAD: 2,
     }

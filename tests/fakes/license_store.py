@@ -25,6 +25,7 @@ from shared.domain.effects import (
     WaitingCommand,
 )
 from shared.domain.license import License, LicenseStatus
+from shared.domain.usage import UsageOnFile
 from shared.errors import ConflictError, StoreRefusedError
 
 Key = TypeVar("Key")
@@ -60,6 +61,9 @@ class Tables:
     settled_orders: set[UUID] = field(default_factory=set)
     canceled_orders: set[UUID] = field(default_factory=set)
     attention: list[OutboxEvent] = field(default_factory=list)
+    usage: dict[LicenseId, UsageOnFile] = field(default_factory=dict)
+    """What the usage role has stored."""
+    usage_watermark: tuple[int, ...] = ()
 
     def copied(self) -> "Tables":
         """Return tables that can be changed apart from these."""
@@ -115,6 +119,11 @@ class InMemoryLicenseStore:
             if effect.license_id in license_ids and effect.waiting is not None:
                 line[effect.license_id] = (*line.get(effect.license_id, ()), effect.waiting)
         return line
+
+    async def load_usage(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, UsageOnFile]:
+        """Return what is stored about the usage of every one of the licenses."""
+        nothing = UsageOnFile(watermark=self.tables.usage_watermark)
+        return {license_id: self.tables.usage.get(license_id, nothing) for license_id in license_ids}
 
     async def store(self, effects: Sequence[CommandEffect]) -> None:
         """Write all effects, or none."""

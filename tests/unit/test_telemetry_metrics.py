@@ -13,6 +13,7 @@ from shared.telemetry.metrics import (
     ProviderMetrics,
     RelayMetrics,
     SchedulerMetrics,
+    UsageMetrics,
     WorkerMetrics,
 )
 
@@ -22,7 +23,9 @@ def test_metric_name_follows_the_rule(definition: object) -> None:
     from shared.telemetry.metric_names import MetricDefinition
 
     assert isinstance(definition, MetricDefinition)
-    assert re.fullmatch(r"keyway_(gateway|worker|license|relay|scheduler|provider|intake)_[a-z_]+", definition.name)
+    assert re.fullmatch(
+        r"keyway_(gateway|worker|license|relay|scheduler|provider|intake|usage)_[a-z_]+", definition.name
+    )
     assert definition.name.endswith("_total") == (definition.kind is MetricKind.COUNTER)
     assert definition.meaning
     assert bool(definition.buckets) == (definition.kind is MetricKind.HISTOGRAM)
@@ -41,6 +44,7 @@ def test_every_declared_metric_is_registered_by_one_of_the_parts() -> None:
     IntakeMetrics.bound_to(registry)
     RelayMetrics.bound_to(registry)
     SchedulerMetrics.bound_to(registry)
+    UsageMetrics.bound_to(registry)
     ProviderMetrics.bound_to(registry)
     text = generate_latest(registry).decode()
 

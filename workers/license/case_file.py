@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import assert_never
 from uuid import UUID
 
-from shared.contracts.codec import encode_audit_entry, encode_details, encode_envelope
+from shared.contracts.codec import encode_audit_entry, encode_details, encode_envelope, encode_usage_report
 from shared.contracts.commands import BodyDigest, LicenseCommand, TerminateLicense
 from shared.contracts.envelope import Envelope, new_activation_code, new_id
 from shared.contracts.identifiers import Fingerprint
@@ -31,6 +31,7 @@ from shared.domain.effects import (
     StoredLicense,
     StoredOpen,
     StoredReply,
+    UsageReport,
     WaitingCommand,
 )
 from shared.domain.events import LicenseEvent
@@ -38,6 +39,7 @@ from shared.domain.license import License, evolve
 from shared.domain.open_operation import OpenOperation
 from shared.domain.provider_operation import Elid
 from shared.domain.provisioning import Step, operation_of
+from shared.domain.usage import UsageOnFile, UsageTold
 from workers.license.activation_data import server_data_of
 from workers.license.desk import Desk, body_of
 from workers.license.telling import attention_event, cause_of, intake_outcome, outbox_events, story_of
@@ -50,6 +52,14 @@ TERMINATION_REPLIES: Mapping[TerminationOutcome, ReplyStatus] = {
     TerminationOutcome.ALREADY_TERMINATED: ReplyStatus.ALREADY_TERMINATED,
     TerminationOutcome.TOMBSTONE_RECORDED: ReplyStatus.TOMBSTONE_RECORDED,
 }
+
+UNSAID: Mapping[type[Answer], ReplyStatus] = {
+    Pending: ReplyStatus.PENDING,
+    Waiting: ReplyStatus.IN_LINE,
+    Noted: ReplyStatus.NOTED,
+    Done: ReplyStatus.NOTED,
+}
+"""Answers that are remembered and never sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +105,7 @@ class CaseFile:
     """How many commands stand in line behind it."""
     line: list[WaitingCommand] = field(default_factory=list)
     """Those commands, where they may go on in this batch."""
+    usage: UsageOnFile | None = None
     _open_touched: bool = False
 
     @classmethod
@@ -105,9 +116,10 @@ class CaseFile:
         history: tuple[PastRevision, ...],
         open_operation: StoredOpen | None,
         line: tuple[WaitingCommand, ...],
+        usage: UsageOnFile | None = None,
     ) -> "CaseFile":
         """Return the file of a license as it was read, or of a number that nobody knows."""
-        file = cls(account=command.account, number=command.number, line=list(line))
+        file = cls(account=command.account, number=command.number, line=list(line), usage=usage)
         if open_operation is not None:
             file.open = open_operation.operation
             file.open_version_read = open_operation.version
@@ -155,6 +167,7 @@ class CaseFile:
             settled_order=decision.settled_order,
             canceled_order=self._canceled(envelope.command, decision),
             attention=self._attention(decision, desk),
+            usage=_usage_report(decision, desk),
         )
         self._join(received, decision)
         return Handling(effect, decision, told)
@@ -191,6 +204,7 @@ class CaseFile:
             in_line=self.in_line,
             server_data=server_data_of(command, desk.rules.catalog),
             parent=parent,
+            usage=self.usage,
         )
 
     def _orders(self, envelope: Envelope, decision: Decision) -> tuple[NewOrder, ...]:
@@ -306,12 +320,10 @@ class CaseFile:
                 return StoredReply(
                     status=ReplyStatus.REJECTED, meta=code.value.encode("ascii"), body=encode_details(details)
                 )
-            case Pending():
-                return StoredReply(status=ReplyStatus.PENDING)
-            case Waiting():
-                return StoredReply(status=ReplyStatus.IN_LINE)
-            case Noted() | Done():
-                return StoredReply(status=ReplyStatus.NOTED)
+            case Pending() | Waiting() | Noted() | Done():
+                return StoredReply(status=UNSAID[type(answer)])
+            case UsageTold(figures):
+                return StoredReply(status=ReplyStatus.USAGE_TOLD, body=encode_usage_report(figures))
             case _:
                 assert_never(answer)
 
@@ -334,3 +346,8 @@ class CaseFile:
         previous = self.audit_sha256
         self.audit_sha256 = sha256(previous + entry).digest()
         return AuditEntry(entry=entry, previous_sha256=previous, entry_sha256=self.audit_sha256)
+
+
+def _usage_report(decision: Decision, desk: Desk) -> UsageReport | None:
+    answer = decision.answer
+    return UsageReport(reported_at=desk.business_now, told=answer) if isinstance(answer, UsageTold) else None

@@ -123,7 +123,11 @@ class LicenseHandler:
             if any(isinstance(command, RecordProviderOutcome) for command in commands.get(key, ()))
         ]
         lines = await self.store.load_line(with_line) if with_line else {}
-        return Found(loaded, histories, lines)
+        with_usage = [
+            key for key in loaded.licenses if any(isinstance(command, ReportUsage) for command in commands.get(key, ()))
+        ]
+        usage = await self.store.load_usage(with_usage) if with_usage else {}
+        return Found(loaded, histories, lines, usage)
 
     def _desk(self) -> Desk:
         return Desk(

@@ -10,6 +10,7 @@ from shared.domain.body import Claims
 from shared.domain.case import PastRevision, Rules
 from shared.domain.decision import Alert
 from shared.domain.effects import CommandEffect, Loaded, WaitingCommand
+from shared.domain.usage import UsageOnFile
 
 
 class LicenseStore(Protocol):
@@ -30,6 +31,10 @@ class LicenseStore(Protocol):
 
     async def load_line(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[WaitingCommand, ...]]:
         """Return the commands that stand in line behind the open operations of the licenses, in order."""
+        ...
+
+    async def load_usage(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, UsageOnFile]:
+        """Return what is stored about the usage of every one of the licenses, all as of one moment."""
         ...
 
     async def store(self, effects: Sequence[CommandEffect]) -> None:

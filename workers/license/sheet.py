@@ -13,6 +13,7 @@ from shared.domain.case import PastRevision
 from shared.domain.decision import Alert
 from shared.domain.effects import CommandEffect, Loaded, StoredReply, StoredResult, WaitingCommand
 from shared.domain.license import License
+from shared.domain.usage import UsageOnFile
 from shared.errors import InvalidRecordError
 from workers.license.activation_data import server_data_of
 from workers.license.case_file import CaseFile, Handling, ReceivedCommand
@@ -41,6 +42,7 @@ class Found:
     loaded: Loaded
     histories: Mapping[LicenseId, tuple[PastRevision, ...]]
     lines: Mapping[LicenseId, tuple[WaitingCommand, ...]]
+    usage: Mapping[LicenseId, UsageOnFile]
 
 
 class Sheet:
@@ -147,6 +149,7 @@ class Sheet:
                 found.histories.get(key, ()),
                 found.loaded.open.get(key),
                 found.lines.get(key, ()),
+                found.usage.get(key),
             )
         return file
 

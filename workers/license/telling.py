@@ -18,6 +18,7 @@ from shared.domain.license import License
 from shared.domain.open_operation import Attention
 from shared.domain.outgoing import OutgoingRecord
 from shared.domain.publication import event_type, public_event
+from shared.domain.usage import UsageTold
 from workers.license.desk import Desk
 
 ASKED_MEMBERS = (
@@ -84,6 +85,8 @@ def outcome_of(decision: Decision) -> str:
             return outcome.value
         case Rejected(code, _):
             return code.value
+        case UsageTold():
+            return "usage_told"
         case Done(done):
             return done.value
         case Pending() | Waiting() | Noted():

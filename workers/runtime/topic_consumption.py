@@ -10,7 +10,15 @@ from shared.telemetry.metrics import WorkerMetrics
 from workers.runtime.consumption import Consumption
 from workers.runtime.lane import BatchWorker, Lane
 from workers.runtime.offsets import OffsetCommitter
-from workers.runtime.subscription import DrainListener, Subscription, batch_subscriber, deliver_to, new_broker
+from workers.runtime.subscription import (
+    READING,
+    DrainListener,
+    Reading,
+    Subscription,
+    batch_subscriber,
+    deliver_to,
+    new_broker,
+)
 from workers.runtime.watch import WorkerWatch
 from workers.runtime.watermark import Watermarks
 
@@ -28,6 +36,7 @@ class Ground:
     readiness: Readiness
     metrics: WorkerMetrics
     clock: SystemClock
+    reading: Reading = READING
     when_joined: Callable[[], None] = lambda: None
     """Called once, when all is built and the group joined."""
 
@@ -47,7 +56,7 @@ def topic_consumption(topic: str, group: str, worker: BatchWorker, ground: Groun
     listener = DrainListener(lane, offsets, ground.metrics)
     broker = new_broker(ground.bootstrap)
     subscriber = batch_subscriber(
-        broker, prefixed, ground.topic_prefix + group, listener, ground.session_timeout_seconds
+        broker, prefixed, ground.topic_prefix + group, listener, ground.session_timeout_seconds, ground.reading
     )
 
     async def on_records(records: Sequence[ConsumedRecord]) -> None:
