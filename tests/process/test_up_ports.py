@@ -84,6 +84,6 @@ def test_workers_are_counted_as_asked_and_unknown_roles_refused() -> None:
     assert worker_counts("", "") == everything
     assert worker_counts("license=4", "") == {**everything, "license": 4}
     assert worker_counts("", "license,relay") == {**everything, "license": 0, "relay": 0}
-    for workers, without in (("licence=1", ""), ("license", ""), ("license=-1", ""), ("license=²", ""), ("", "usage")):
+    for workers, without in (("licence=1", ""), ("license", ""), ("license=-1", ""), ("license=²", ""), ("", "sales")):
         with pytest.raises(typer.BadParameter):
             worker_counts(workers, without)

@@ -5,16 +5,20 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from shared.clock import MachineClock
-from shared.contracts.codec import decode_envelope
+from shared.contracts.codec import decode_envelope, encode_envelope
 from shared.contracts.commands import RecordProviderOutcome
-from shared.contracts.envelope import day_of, derived_id, new_id
+from shared.contracts.envelope import Envelope, day_of, derived_id, new_id
 from shared.contracts.identifiers import license_id
+from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
+from shared.contracts.topics import HEADER_COMMAND_ID, HEADER_REPLY_PARTITION
 from shared.domain.case import Policy
 from shared.domain.provider_operation import Elid, EndService, marker_of
 from shared.domain.provider_order import OrderState
@@ -23,10 +27,13 @@ from shared.domain.provider_record import ProviderOrder
 from shared.domain.provider_service import Found
 from shared.domain.provisioning import ServerData, Step, StepKind
 from shared.errors import UnavailableError
-from tests.builders import CATALOG
+from shared.telemetry.metrics import WorkerMetrics
+from tests.builders import CATALOG, a_purchase, an_envelope
 from tests.fakes.clocks import ManualSystemClock
 from tests.fakes.installation import InMemoryCatalogs
+from workers.license.batch import CommandBatchWorker
 from workers.license.rules_source import load_rules
+from workers.license.sheet import Handled
 from workers.provider.announcing import KafkaAnnouncer, outcome_of
 from workers.provider.crew import OrderCrew
 from workers.provider.lists import SharedRead
@@ -208,6 +215,43 @@ async def test_a_refused_release_names_the_service_that_stays() -> None:
     told = outcome_of(an_order(state=OrderState.REFUSED, refusal=Refusal.TERM_LOCKED, elid=None, step=step, how=None))
     assert (told.confirmed, told.service_id, told.refusal) == (False, 7, "term_locked")
     assert told.service_expires_on is None
+
+
+async def test_who_waited_for_an_outcome_is_answered_with_it_and_the_pending_asker_is_not_yet() -> None:
+    waiting, pending = ReplyAddress(bytes(16), 3), ReplyAddress(b"\1" * 16, 4)
+    told = Reply(ReplyStatus.LICENSE_BODY, b"2027-03-15", b"body")
+
+    class Handler:
+        async def handle(self, received: Any) -> list[Handled]:
+            return [Handled(None), Handled(None, others=((waiting, told),))][: len(received)]
+
+    packed: list[Any] = []
+
+    class Office:
+        def parcels(self, replies: Any) -> list[Any]:
+            packed.extend(replies)
+            return []
+
+    worker = CommandBatchWorker(
+        handler=Handler(),
+        replies=Office(),  # type: ignore[arg-type]  # all that is used
+        dead_letters=None,  # type: ignore[arg-type]  # nothing is unreadable here
+        clock=MachineClock(),
+        chance=lambda: 0.5,
+        metrics=WorkerMetrics.bound_to(CollectorRegistry()),
+    )
+    records = [record_of(an_envelope(a_purchase(number=number)), pending) for number in ("1", "2")]
+    assert await worker.work(records, lambda: False) is not None
+    assert packed == [(waiting, told)]
+
+
+def record_of(envelope: Envelope, address: ReplyAddress) -> Any:
+    headers = [
+        (HEADER_COMMAND_ID, envelope.command_id.bytes),
+        (HEADER_REPLY_PARTITION, address.partition.to_bytes(2, "big")),
+    ]
+    value = encode_envelope(envelope)
+    return SimpleNamespace(topic="t", partition=0, offset=0, timestamp=0, key=None, value=value, headers=headers)
 
 
 async def test_the_rules_follow_the_provider_and_keep_the_last_answer_while_nobody_can_tell() -> None:

@@ -17,7 +17,6 @@ from workers.intake.commands_out import CommandsOut
 from workers.intake.ports import RequestLog
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
-from workers.runtime.subscription import READING_OTHERS
 from workers.runtime.topic_consumption import Ground, topic_consumption
 
 
@@ -57,7 +56,7 @@ def license_intake(parts: IntakeParts, settings: Settings) -> Consumption:
         readiness=parts.readiness,
         metrics=metrics,
         clock=parts.clock,
-        reading=READING_OTHERS,
+        isolation_level="read_committed",
         when_joined=parts.when_joined,
     )
     return topic_consumption(LICENSE_INTAKE, INTAKE_WORKER_GROUP, worker, ground)

@@ -21,7 +21,7 @@ from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.lane import Lane
 from workers.runtime.offsets import OffsetCommitter
 from workers.runtime.shipment import Parcel, Shipment
-from workers.runtime.subscription import DrainListener, Reading, Subscription, batch_subscriber, deliver_to, new_broker
+from workers.runtime.subscription import DrainListener, Subscription, batch_subscriber, deliver_to, new_broker
 from workers.runtime.watch import WorkerWatch
 from workers.runtime.watermark import Watermarks
 
@@ -68,7 +68,7 @@ def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumpt
         around.topic_prefix + PROVIDER_WORKER_GROUP,
         listener,
         around.session_timeout_seconds,
-        Reading(poll_timeout_ms=POLL_TIMEOUT_MS),
+        poll_timeout_ms=POLL_TIMEOUT_MS,
     )
 
     async def on_provider_requests(records: Sequence[ConsumedRecord]) -> None:

@@ -150,41 +150,36 @@ def new_broker(bootstrap: str) -> KafkaBroker:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """How a topic is read."""
-
-    poll_timeout_ms: int = BATCH_TIMEOUT_MS
-    """Latency against idle CPU: an idle worker polls every two of them."""
-    isolation_level: Literal["read_uncommitted", "read_committed"] = "read_uncommitted"
-    """Topics that other systems write are read committed: what they take back must not count."""
+IsolationLevel = Literal["read_uncommitted", "read_committed"]
 
 
-READING = Reading()
-READING_OTHERS = Reading(isolation_level="read_committed")
-
-
-def batch_subscriber(
+def batch_subscriber(  # noqa: PLR0913 - each is a choice of its topic, by name where it has a default
     broker: KafkaBroker,
     topic: str,
     group: str,
     listener: DrainListener,
     session_timeout_seconds: float,
-    reading: Reading = READING,
+    *,
+    poll_timeout_ms: int = BATCH_TIMEOUT_MS,
+    isolation_level: IsolationLevel = "read_uncommitted",
 ) -> BatchSubscriber:
-    """Return the subscriber of `topic` in the safe shape, with nothing connected yet."""
+    """Return the subscriber of `topic` in the safe shape, with nothing connected yet.
+
+    `poll_timeout_ms` is latency against idle CPU: an idle worker polls every two of them. Topics that other systems
+    write are read committed: what they take back must not count.
+    """
     return broker.subscriber(
         topic,
         group_id=group,
         batch=True,
         max_records=POLL_RECORDS_MAX,
-        batch_timeout_ms=reading.poll_timeout_ms,
+        batch_timeout_ms=poll_timeout_ms,
         fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         fetch_min_bytes=1,
         fetch_max_bytes=FETCH_BYTES_MAX,
         max_partition_fetch_bytes=BATCH_LIMIT_BYTES,
         auto_offset_reset="earliest",
-        isolation_level=reading.isolation_level,
+        isolation_level=isolation_level,
         session_timeout_ms=int(session_timeout_seconds * 1000),
         heartbeat_interval_ms=int(min(HEARTBEAT_SECONDS_MAX, session_timeout_seconds / 3) * 1000),
         rebalance_timeout_ms=int(REBALANCE_TIMEOUT_SECONDS * 1000),

@@ -11,9 +11,8 @@ from workers.runtime.consumption import Consumption
 from workers.runtime.lane import BatchWorker, Lane
 from workers.runtime.offsets import OffsetCommitter
 from workers.runtime.subscription import (
-    READING,
     DrainListener,
-    Reading,
+    IsolationLevel,
     Subscription,
     batch_subscriber,
     deliver_to,
@@ -36,7 +35,8 @@ class Ground:
     readiness: Readiness
     metrics: WorkerMetrics
     clock: SystemClock
-    reading: Reading = READING
+    isolation_level: IsolationLevel = "read_uncommitted"
+    """Topics that other systems write are read committed: what they take back must not count."""
     when_joined: Callable[[], None] = lambda: None
     """Called once, when all is built and the group joined."""
 
@@ -56,7 +56,12 @@ def topic_consumption(topic: str, group: str, worker: BatchWorker, ground: Groun
     listener = DrainListener(lane, offsets, ground.metrics)
     broker = new_broker(ground.bootstrap)
     subscriber = batch_subscriber(
-        broker, prefixed, ground.topic_prefix + group, listener, ground.session_timeout_seconds, ground.reading
+        broker,
+        prefixed,
+        ground.topic_prefix + group,
+        listener,
+        ground.session_timeout_seconds,
+        isolation_level=ground.isolation_level,
     )
 
     async def on_records(records: Sequence[ConsumedRecord]) -> None:

@@ -12,14 +12,7 @@ from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.lane import Lane
 from workers.runtime.offsets import OffsetCommitter
-from workers.runtime.subscription import (
-    READING_OTHERS,
-    DrainListener,
-    Subscription,
-    batch_subscriber,
-    deliver_to,
-    new_broker,
-)
+from workers.runtime.subscription import DrainListener, Subscription, batch_subscriber, deliver_to, new_broker
 from workers.runtime.watch import WorkerWatch
 from workers.runtime.watermark import Watermarks
 from workers.usage.batch import Handler, UsageBatchWorker
@@ -80,7 +73,7 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> UsageConsumptio
         around.topic_prefix + USAGE_WORKER_GROUP,
         listener,
         around.session_timeout_seconds,
-        READING_OTHERS,
+        isolation_level="read_committed",
     )
 
     async def on_usage_events(records: Sequence[ConsumedRecord]) -> None:
