@@ -5,15 +5,21 @@ from typing import Any
 
 import orjson
 
-from shared.contracts.public_types import PUBLIC_TYPES, USAGE_TOPIC, Direction, PublicType
+from shared.contracts.public_types import PUBLIC_TYPES, Direction, PublicType
 from shared.contracts.schemas import schema_of
-from shared.contracts.topics import LICENSE_EVENTS, LICENSE_EVENTS_PARTITIONS, LICENSE_INTAKE, LICENSE_INTAKE_PARTITIONS
+from shared.contracts.topics import (
+    LICENSE_EVENTS,
+    LICENSE_EVENTS_PARTITIONS,
+    LICENSE_INTAKE,
+    LICENSE_INTAKE_PARTITIONS,
+    USAGE_REPORTED,
+    USAGE_REPORTED_PARTITIONS,
+)
 
 CONTENT_TYPE = "application/cloudevents+json"
 VERSION = "1.0.0"
 """Of the contract: raised with every release of `docs/schemas/released`."""
 KAFKA_BINDING = "0.5.0"
-USAGE_PARTITIONS = 24
 
 _CHANNELS = {
     LICENSE_EVENTS: (
@@ -24,8 +30,8 @@ _CHANNELS = {
         LICENSE_INTAKE_PARTITIONS,
         "Requests about licenses. Each (`source`, `id`) is carried out once and answered on `license.events`.",
     ),
-    USAGE_TOPIC: (
-        USAGE_PARTITIONS,
+    USAGE_REPORTED: (
+        USAGE_REPORTED_PARTITIONS,
         "What reporting licenses used. Each (`source`, `id`) is counted once.",
     ),
 }

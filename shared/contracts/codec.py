@@ -51,14 +51,12 @@ from shared.contracts.key_commands import (
     TerminateKey,
 )
 from shared.contracts.requests import IntakeType, RequestReference
-from shared.contracts.usage import ReportedUsage, UsageKey, UsageType
+from shared.contracts.usage import NAME_LENGTH_MAX, ReportedUsage, UsageKey, UsageType
 from shared.errors import InvalidRecordError
 
 UUID_VERSION = 7
 CLOUDEVENTS_VERSION = "1.0"
 USAGE_REPORT_VERSION = "isv-reportable-1"
-NAME_LENGTH_MAX = 500
-"""Of `source`, `id` and counter of a usage event, in characters."""
 NUMBER_CONTEXT = Context(prec=400)
 
 _COMMANDS: Mapping[str, TypeAdapter[LicenseCommand]] = {

@@ -128,6 +128,8 @@ class AttentionEvent:
 class ClosedCounter:
     """One counter over all licenses of a closed month."""
 
+    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012 - pydantic's own way; never written to
+
     counter: str
     kind: str
     """`level` or `increment`."""
@@ -143,6 +145,8 @@ class ClosedCounter:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UsageClosedData:
     """What a closed settlement month tells."""
+
+    __pydantic_config__ = {"use_attribute_docstrings": True}  # noqa: RUF012 - pydantic's own way; never written to
 
     account: str
     product: str

@@ -5,17 +5,24 @@ rule: what stands in `docs/schemas/released` is never taken back (`compatibility
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Annotated, Any
 
 from annotated_types import Ge
 
-from shared.contracts.events import AttentionData, EventType, IntakeOutcomeData, KeyEventData, LicenseEventData
+from shared.contracts.cloud_event import ATTRIBUTE_BYTES_MAX
+from shared.contracts.events import (
+    AttentionData,
+    EventType,
+    IntakeOutcomeData,
+    KeyEventData,
+    LicenseEventData,
+    UsageClosedData,
+)
 from shared.contracts.requests import IntakeData, IntakeType
-from shared.contracts.topics import LICENSE_EVENTS, LICENSE_INTAKE
-
-USAGE_TOPIC = "usage.reported"
+from shared.contracts.topics import LICENSE_EVENTS, LICENSE_INTAKE, USAGE_REPORTED
+from shared.contracts.usage import NAME_LENGTH_MAX, UsageType
 
 
 class Direction(StrEnum):
@@ -58,6 +65,10 @@ class PublicType:
     """A whole event."""
     numbered: bool = False
     """Whether it carries `sequence`."""
+    timed: bool = False
+    """Whether senders must say `time`; what we write always does."""
+    name_length_max: int = ATTRIBUTE_BYTES_MAX
+    """Of `source` and `id` of what others write."""
 
 
 def _event(kind: str, subject: str, data: Mapping[str, Any], sequence: int | None = None) -> Mapping[str, Any]:
@@ -157,9 +168,29 @@ def _incoming(kind: str, topic: str, summary: str, kind_of_data: type, data: Map
     )
 
 
+def _usage(kind: UsageType, summary: str, data: Mapping[str, Any]) -> PublicType:
+    plain = _incoming(kind, USAGE_REPORTED, summary, UsageData, data)
+    return replace(plain, timed=True, name_length_max=NAME_LENGTH_MAX)
+
+
 _WHOM = {"account": "ka", "license": "00481516"}
 _USED = {"account": "ka", "license": "00502001", "counter": "sentGigabytes", "value": 3}
 _STORED = {"account": "ka", "license": "00502000", "counter": "storedGigabytes", "value": 250}
+_CLOSED = {
+    "account": "ka",
+    "product": "CloudTransfer",
+    "month": "2027-03",
+    "counters": [
+        {
+            "counter": "sentGigabytes",
+            "kind": "increment",
+            "value": "41.5",
+            "units": 43,
+            "licenses": 2,
+            "adjustment": "0",
+        }
+    ],
+}
 _ATTENTION = {
     "license": "00481516",
     "account": "ka",
@@ -190,10 +221,18 @@ PUBLIC_TYPES: tuple[PublicType, ...] = (
     ),
     _outcome(EventType.INTAKE_ACCEPTED, "A public request was carried out, or found done.", "suspended"),
     _outcome(EventType.INTAKE_REJECTED, "A public request was refused; `code` says why.", "license_unknown"),
+    PublicType(
+        name=EventType.USAGE_CLOSED.value,
+        topic=LICENSE_EVENTS,
+        direction=Direction.OUT,
+        summary="The usage of an account and product in one month is fixed.",
+        data=UsageClosedData,
+        example=_event(EventType.USAGE_CLOSED, "ka:CloudTransfer:2027-03", _CLOSED),
+    ),
     _incoming(IntakeType.TERMINATE, LICENSE_INTAKE, "End a license for good.", IntakeData, _WHOM),
     _incoming(IntakeType.SUSPEND, LICENSE_INTAKE, "Switch a license off for now.", IntakeData, _WHOM),
     _incoming(IntakeType.RESUME, LICENSE_INTAKE, "Switch a license on again.", IntakeData, _WHOM),
     _incoming(IntakeType.ACTIVATED, LICENSE_INTAKE, "Tell that a license was seen in use.", IntakeData, _WHOM),
-    _incoming("keyway.usage.level", USAGE_TOPIC, "Tell the level of a counter at `time`.", UsageData, _STORED),
-    _incoming("keyway.usage.increment", USAGE_TOPIC, "Tell how much more was used.", UsageData, _USED),
+    _usage(UsageType.LEVEL, "Tell the level of a counter at `time`.", _STORED),
+    _usage(UsageType.INCREMENT, "Tell how much more was used by `time`.", _USED),
 )

@@ -5,7 +5,6 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from shared.contracts.cloud_event import ATTRIBUTE_BYTES_MAX
 from shared.contracts.events import EVENT_SOURCE
 from shared.contracts.public_types import PUBLIC_TYPES, Direction, PublicType
 
@@ -18,8 +17,8 @@ def schema_of(kind: PublicType) -> Schema:
     ours = kind.direction is Direction.OUT
     attributes: Schema = {
         "specversion": {"const": "1.0"},
-        "id": {"type": "string", "format": "uuid"} if ours else _attribute(),
-        "source": {"const": EVENT_SOURCE} if ours else _attribute(),
+        "id": {"type": "string", "format": "uuid"} if ours else _attribute(kind),
+        "source": {"const": EVENT_SOURCE} if ours else _attribute(kind),
         "type": {"const": kind.name},
         "subject": {"type": "string", "description": "License id where one license is meant, such as `ka:00481516`."},
         "time": {"type": "string", "format": "date-time", "description": "When it happened."},
@@ -28,6 +27,8 @@ def schema_of(kind: PublicType) -> Schema:
     required = ["specversion", "id", "source", "type", "data"]
     if ours:
         required += ["subject", "time", "datacontenttype"]
+    elif kind.timed:
+        required.append("time")
     if kind.numbered:
         text = "Counts 1, 2, 3 … per subject without a gap."
         attributes["sequence"] = {"type": "string", "pattern": "^[1-9][0-9]*$", "description": text}
@@ -57,8 +58,8 @@ def all_schemas() -> Mapping[str, Schema]:
     return {kind.name: schema_of(kind) for kind in PUBLIC_TYPES}
 
 
-def _attribute() -> Schema:
-    return {"type": "string", "minLength": 1, "maxLength": ATTRIBUTE_BYTES_MAX}
+def _attribute(kind: PublicType) -> Schema:
+    return {"type": "string", "minLength": 1, "maxLength": kind.name_length_max}
 
 
 def _tidy(node: Any, definitions: Mapping[str, Any]) -> Any:  # noqa: ANN401 - any part of a JSON document

@@ -13,6 +13,9 @@ from typing import NamedTuple
 
 from shared.contracts.identifiers import LicenseId, license_id
 
+NAME_LENGTH_MAX = 500
+"""Of `source`, `id` and counter of a usage event, in characters."""
+
 
 class UsageType(StrEnum):
     """Types of usage events."""

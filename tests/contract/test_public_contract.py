@@ -15,23 +15,33 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from keyway.cli.contracts import FOLDER, documents, released_schemas
 from shared.contracts.asyncapi import asyncapi_document
-from shared.contracts.codec import encode_attention, encode_event, encode_intake_outcome
+from shared.contracts.codec import (
+    decode_usage,
+    encode_attention,
+    encode_event,
+    encode_intake_outcome,
+    encode_usage_closed,
+)
 from shared.contracts.compatibility import breaks
 from shared.contracts.events import (
     AttentionData,
     AttentionEvent,
+    ClosedCounter,
     EventType,
     IntakeOutcomeEvent,
     KeyEventData,
     LicenseEventData,
     PublicEvent,
     ShownStatus,
+    UsageClosedData,
+    UsageClosedEvent,
     intake_outcome_data,
 )
 from shared.contracts.identifiers import LicenseId
 from shared.contracts.public_types import PUBLIC_TYPES, Direction, PublicType
 from shared.contracts.requests import IntakeType, RequestReference
 from shared.contracts.schemas import all_schemas, schema_of
+from shared.contracts.usage import UsageType
 from shared.errors import InvalidRecordError
 from tests.builders import NOW
 from tests.command_line import Shell, shell
@@ -44,8 +54,6 @@ EVENT_ID = UUID("01a1f0d7-9c41-7000-8000-00000000000a")
 SUBJECT = LicenseId("ka:00481516")
 STARTED = "keyway.license.renewed"
 ASKED = "keyway.license.suspend"
-OTHERS = {"keyway.usage.closed"}
-"""Types whose schemas come with the settlement of months."""
 
 
 def faults(name: str, event: Any) -> list[str]:
@@ -103,6 +111,10 @@ def emitted() -> dict[str, bytes]:
     events[EventType.ATTENTION] = encode_attention(
         AttentionEvent(event_id=EVENT_ID, subject="isplicense", time=NOW, data=attention)
     )
+    counter = ClosedCounter(counter="c", kind="level", value="1.5", units=2, licenses=1, adjustment="0")
+    month = UsageClosedData(account="ka", product="CloudBackup", month="2027-03", counters=(counter,))
+    closed = UsageClosedEvent(event_id=EVENT_ID, time=NOW, data=month)
+    events[EventType.USAGE_CLOSED] = encode_usage_closed(closed)
     for accepted in (True, False):
         outcome = IntakeOutcomeEvent(
             event_id=EVENT_ID,
@@ -118,7 +130,9 @@ def emitted() -> dict[str, bytes]:
 def test_every_type_has_its_place_in_the_contract() -> None:
     listed = {kind.name for kind in PUBLIC_TYPES}
 
-    assert {kind.value for kind in EventType} | {kind.value for kind in IntakeType} <= listed | OTHERS
+    assert {kind.value for kind in EventType} | {kind.value for kind in IntakeType} | {
+        kind.value for kind in UsageType
+    } == listed
 
 
 def test_committed_documents_are_what_the_code_says() -> None:
@@ -169,6 +183,15 @@ def test_examples_of_requests_are_readable_and_unknown_members_are_ignored(kind:
     assert plain.reference.type == kind.name
     assert translate(orjson.dumps(more)) == plain
     assert faults(kind.name, more) == []
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in PUBLIC_TYPES if "usage." in kind.name and kind.direction is Direction.IN]
+)
+def test_examples_of_usage_are_readable(kind: PublicType) -> None:
+    event, _ = decode_usage(orjson.dumps(dict(kind.example)))
+
+    assert (event.type, event.value) == (kind.name, kind.example["data"]["value"])
 
 
 @pytest.mark.parametrize("member", ["account", "license"])

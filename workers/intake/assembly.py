@@ -56,6 +56,7 @@ def license_intake(parts: IntakeParts, settings: Settings) -> Consumption:
         readiness=parts.readiness,
         metrics=metrics,
         clock=parts.clock,
+        isolation_level="read_committed",
         when_joined=parts.when_joined,
     )
     return topic_consumption(LICENSE_INTAKE, INTAKE_WORKER_GROUP, worker, ground)
