@@ -144,7 +144,7 @@ def terminate(working: Working, around: Surroundings) -> Working | Rejected:
     done = end(working)
     if isinstance(done, Rejected):
         return done
-    return done.after(LicenseTerminated(at=around.now), done.key)
+    return done.after(LicenseTerminated(at=around.now), replace(done.key, modified_at=around.now))
 
 
 def renew(working: Working, around: Surroundings) -> Working | Rejected:

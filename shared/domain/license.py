@@ -156,7 +156,8 @@ def _status_changed(
             return replace(changed, status=_moved(license.status, LicenseStatus.LAPSED))
         case LicenseTerminated():
             status = _moved(license.status, LicenseStatus.TERMINATED)
-            return replace(changed, status=status, terminated_at=event.at)
+            key = None if license.key is None else replace(license.key, modified_at=event.at)
+            return replace(changed, status=status, terminated_at=event.at, key=key)
         case _:
             assert_never(event)
 

@@ -245,6 +245,8 @@ async def test_e18_a_parent_ends_and_its_child_lives_on(partner: Partner) -> Non
     await partner.changed(child, {"parentKeyIdentifiers": {"keyId": parent.id}})
     told = await partner.call("DELETE", f"/keys/{parent.id}?return-key-state=yes")
     assert (told.document["status"], told.document["terminated"]) == ("TERMINATED", True)
+    assert told.document["lastModificationDate"] > parent.structure["lastModificationDate"]
+    assert told.document == await partner.read(parent)
     alive = await partner.read(child)
     assert (alive["status"], alive["parentKeyIdentifiers"]["keyId"]) == ("ACTIVE", parent.id)
     again = await partner.call("DELETE", f"/keys/{parent.id}")
