@@ -63,6 +63,7 @@ from shared.kafka import (
     start_client,
     warm_up,
 )
+from shared.kafka_ending import stop_client
 from shared.security.accounts import Role
 from shared.security.credentials import Authenticator, open_authenticator
 from shared.settings import Settings
@@ -79,6 +80,7 @@ FIRST_CANARY_SECONDS = 10.0
 LEASE_RENEWALS = 3
 """Renewals per lease, so that two may fail."""
 GARBAGE_THRESHOLD = 50_000
+STOP_CLIENT_SECONDS = 3.0
 """Young objects before the collector looks: requests leave no cycles, so looking often finds nothing."""
 
 log = structlog.get_logger()
@@ -187,12 +189,12 @@ async def open_bus(core: Core, reply_partition: int) -> AsyncIterator[CommandBus
     async with AsyncExitStack() as stack:
         producer = command_producer(bootstrap)
         await start_client(producer, bootstrap)
-        stack.push_async_callback(producer.stop)
+        stack.push_async_callback(stop_client, producer, STOP_CLIENT_SECONDS)
         await warm_up(producer, {commands: LICENSE_COMMANDS_PARTITIONS, replies: LICENSE_REPLIES_PARTITIONS})
         consumer = reply_consumer(bootstrap)
         consumer.assign([TopicPartition(replies, reply_partition)])
         await start_client(consumer, bootstrap)
-        stack.push_async_callback(consumer.stop)
+        stack.push_async_callback(stop_client, consumer, STOP_CLIENT_SECONDS)
 
         inbox = ReplyInbox(capacity=core.settings.inflight_max, budget_seconds=core.settings.reply_budget_seconds)
         publisher = CommandPublisher(producer, commands, partitions=LICENSE_COMMANDS_PARTITIONS)
@@ -237,7 +239,7 @@ async def _usage_gate(core: Core, pool: Pool) -> AsyncIterator[UsageGate]:
     async with AsyncExitStack() as stack:
         consumer = offset_reader(bootstrap)
         await start_client(consumer, bootstrap)
-        stack.push_async_callback(consumer.stop)
+        stack.push_async_callback(stop_client, consumer, STOP_CLIENT_SECONDS)
         ends = TopicEnds(consumer, core.settings.topic_prefix + USAGE_REPORTED, USAGE_REPORTED_PARTITIONS)
         gate = UsageGate(
             ends=ends.read,

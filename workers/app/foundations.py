@@ -9,10 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from shared.domain.case import Policy
 from shared.errors import ConfigurationError
-from shared.kafka import (
-    RecordProducer,
-    start_client,
-)
+from shared.kafka import RecordProducer, start_client
+from shared.kafka_ending import stop_client
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 
@@ -45,10 +43,7 @@ async def open_producer(stack: AsyncExitStack, producer: RecordProducer, bootstr
 
 async def _stop_producer(producer: RecordProducer) -> None:
     """Disconnect; with the broker away nothing is waited for: what is not acknowledged will be redelivered."""
-    try:
-        async with asyncio.timeout(STOP_PRODUCER_SECONDS):
-            await producer.stop()
-    except TimeoutError:
+    if not await stop_client(producer, STOP_PRODUCER_SECONDS):
         log.warning("worker.producer.not_flushed", timeout_seconds=STOP_PRODUCER_SECONDS)
 
 

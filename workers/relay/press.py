@@ -5,16 +5,13 @@ the broker break such a producer for good (sequence out of order, producer unkno
 again, is the cure for these and for everything else.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-
-from aiokafka.errors import KafkaError
 
 from shared.domain.outgoing import OutgoingRecord
 from shared.errors import UnavailableError
 from shared.kafka import RecordProducer, is_sending, start_client
+from shared.kafka_ending import stop_client
 from workers.outbox import OutboxSender, Sent
 
 STOP_SECONDS = 3.0
@@ -38,12 +35,10 @@ class RenewedPress:
         return sent
 
     async def close(self) -> None:
-        """Stop the producer; what it still holds was never taken for published."""
+        """Stop the producer, by force when it must be; what it still holds was never taken for published."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await producer.stop()
+            await stop_client(producer, STOP_SECONDS)
 
     async def _ready(self) -> RecordProducer:
         if self._producer is not None and not is_sending(self._producer):

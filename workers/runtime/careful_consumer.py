@@ -50,9 +50,9 @@ class CarefulConsumer(AIOKafkaConsumer):  # type: ignore[misc] # the library is 
 
     @property
     def is_coordinating(self) -> bool:
-        """Whether the task that keeps the group membership is alive; nothing revives it."""
-        task = getattr(self._coordinator, "_coordination_task", None)
-        return task is None or not task.done()
+        """Whether the tasks that keep the group membership and the metadata are alive; nothing revives them."""
+        tasks = (getattr(self._coordinator, "_coordination_task", None), getattr(self._client, "_sync_task", None))
+        return not any(task is not None and task.done() for task in tasks)
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None

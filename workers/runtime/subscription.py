@@ -26,6 +26,7 @@ from faststream.kafka.message import KafkaAckableMessage
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.kafka import BATCH_LIMIT_BYTES, ConsumedRecord, RecordConsumer
+from shared.kafka_ending import cut_off
 from shared.telemetry.metrics import WorkerMetrics
 from workers.runtime.careful_consumer import CarefulConsumer
 from workers.runtime.lane import POLL_RECORDS_MAX, Lane
@@ -105,7 +106,7 @@ class Subscription:
 
     @property
     def is_coordinating(self) -> bool:
-        """Whether the group membership is looked after."""
+        """Whether the group membership, and what the client knows of the brokers, are looked after."""
         consumer = self.subscriber.consumer
         return not isinstance(consumer, CarefulConsumer) or consumer.is_coordinating
 
@@ -117,11 +118,14 @@ class Subscription:
 
     async def close(self) -> None:
         """Leave the group and disconnect, within `CLOSE_SECONDS`: with the broker down it is left without a word."""
+        consumer = self.consumer
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.broker.stop()
         except TimeoutError:
             log.warning("worker.group.not_left", timeout_seconds=CLOSE_SECONDS)
+            if consumer is not None:
+                await cut_off(consumer)
 
 
 class CarefulBroker(KafkaBroker):
