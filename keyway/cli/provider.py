@@ -7,6 +7,7 @@ order whose outcome stayed unknown (state `manual`); all are on record with the 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
@@ -142,9 +143,10 @@ def drift(state_dir: StateDir = None, as_json: Json = False) -> None:
         _print_json({"differences": found, "cost": str(_cost(found))})
     elif found:
         _print_table(
-            ("Difference", "Service", "License", "Ours", "Theirs", "Order", "Charged"),
+            ("Account", "Difference", "Service", "License", "Ours", "Theirs", "Order", "Charged"),
             [
                 (
+                    each.account,
                     each.kind.value,
                     str(each.elid or ""),
                     each.license_id or "",
@@ -214,21 +216,41 @@ async def _differences(
     """Compare; what differs is compared once more, so that what is only under way is not told."""
     from shared.clock import MachineClock
     from shared.domain.drift import compare, lasting
-    from workers.provider.assembly import panel_client
+    from workers.provider.assembly import panel_client, provider_accounts
     from workers.provider.patrol import Patrol
 
     clock = MachineClock()
-    patrol = Patrol(client=panel_client(settings, clock))
+    accounts = provider_accounts(settings)
+    patrols = {name: Patrol(client=panel_client(of_account, clock)) for name, of_account in accounts.items()}
 
     async def once() -> "Sequence[Difference]":
         ours = await _our_side(oversight, pool)
-        return compare(ours, await patrol.read(ours))
+        on_record = {each.service.account for each in ours.holdings} | {each.provider_account for each in ours.orders}
+        if strange := sorted(on_record - patrols.keys()):
+            raise RefusedError(
+                f"there are orders in provider account {', '.join(strange)}, which these settings do not have: "
+                "add it to KEYWAY_PROVIDER_ISPLICENSE_ACCOUNTS"
+            )
+        found: list[Difference] = []
+        for name, patrol in patrols.items():
+            mine = _of_account(ours, name)
+            found += (replace(each, account=name) for each in compare(mine, await patrol.read(mine)))
+        return found
 
     first = await once()
     if not first:
         return first
     await clock.sleep(SETTLE_DOWN_SECONDS)
     return lasting(first, await once())
+
+
+def _of_account(ours: "OurSide", name: str) -> "OurSide":
+    """Return the part about one provider account: service ids of two accounts may be alike."""
+    return replace(
+        ours,
+        holdings=[each for each in ours.holdings if each.service.account == name],
+        orders=[each for each in ours.orders if each.provider_account == name],
+    )
 
 
 async def _our_side(oversight: "PostgresProviderOversight", pool: "Pool") -> "OurSide":

@@ -62,6 +62,7 @@ def _go_on(
         data=open_operation.data,
         expires_on=command.service_expires_on,
         key=command.service_key,
+        account=open_operation.step.account,
     )
     service = confirmed(open_operation, read)
     following = open_operation.position + 1
@@ -92,7 +93,7 @@ def _end(case: Case, open_operation: OpenOperation, service: UpstreamService, ru
 
 def _superseded(license: License, service: UpstreamService, rules: Rules) -> tuple[Step, ...]:
     old = license.service
-    if old is None or old.elid == service.elid:
+    if old is None or (old.account, old.elid) == (service.account, service.elid):
         return ()
     product = rules.catalog.products.get(old.sku)
     return () if product is None else (plan_end(product, old),)
@@ -128,7 +129,8 @@ def _released(case: Case, command: RecordProviderOutcome) -> Decision:
 
 
 def _holds(license: License | None, command: RecordProviderOutcome) -> bool:
-    return license is not None and license.service is not None and license.service.elid == command.service_id
+    held = None if license is None else license.service
+    return held is not None and (held.account, held.elid) == (command.provider_account, command.service_id)
 
 
 def _settled(decision: Decision, command: RecordProviderOutcome) -> Decision:

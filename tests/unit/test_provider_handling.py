@@ -403,7 +403,7 @@ async def test_nothing_is_stored_while_the_provider_takes_no_orders() -> None:
 
     class Closed:
         def current(self) -> Rules:
-            return replace(rules(), provider_accepts=False)
+            return replace(rules(), provider_accounts={"isplicense": False})
 
     upstream.handler.rules = Closed()
 
