@@ -32,7 +32,6 @@ ORDERS_SHOWN_MAX = 50
 ALL_ORDERS_MAX = 10_000_000
 LOOK_AGAIN_SECONDS = 0.5
 SETTLE_DOWN_SECONDS = 2.0
-APPROVALS_MIN = 2
 
 Outcome = TypeVar("Outcome")
 
@@ -166,9 +165,12 @@ def drift(state_dir: StateDir = None, as_json: Json = False) -> None:
 @app.command()
 def release(order: OrderId, by: By, state_dir: StateDir = None, as_json: Json = False) -> None:
     """Order again what does not exist upstream. It may charge twice if that is wrong: two people must say so."""
-    if len(set(by)) < APPROVALS_MIN:
+    from shared.domain.approval import TwoPeople
+
+    people = TwoPeople.of(by)
+    if people is None:
         raise RefusedError("two people must release an order: give --by twice, with different names")
-    _decide(order, lambda oversight: oversight.release(order, by=", ".join(by)), state_dir, as_json=as_json)
+    _decide(order, lambda oversight: oversight.release(order, by=people), state_dir, as_json=as_json)
 
 
 @app.command()

@@ -16,24 +16,13 @@ from shared.domain.events import ServiceChanged
 from shared.domain.license import License, LicenseStatus
 from shared.domain.open_operation import Attention, AttentionKind, OpenOperation, confirmed
 from shared.domain.provider_operation import Elid
-from shared.domain.provider_outcome import Refusal
+from shared.domain.provider_outcome import OUR_TROUBLE, Refusal
 from shared.domain.provisioning import Step, StepKind, UpstreamService, plan_end, plan_periods
 from shared.domain.purchase import issue
 from shared.domain.renew import prolong
 from shared.domain.upgrade import switch
 
 REFUSED_VALUES = frozenset({Refusal.INVALID_VALUE, Refusal.DUPLICATE})
-OUR_TROUBLE = frozenset(
-    {
-        Refusal.PAYMENT_REQUIRED,
-        Refusal.AUTH_FAILED,
-        Refusal.ACCESS_DENIED,
-        Refusal.TWO_FACTOR_REQUIRED,
-        Refusal.CAPTCHA,
-        Refusal.HELD_OFF,
-        Refusal.CANCELED,
-    }
-)
 
 
 def record_outcome(case: Case, command: RecordProviderOutcome, rules: Rules, *, now: datetime) -> Decision:
@@ -185,7 +174,7 @@ def refusal_answer(command: RecordProviderOutcome) -> Rejected:
     number = {"number": command.number}
     if command.refusal in REFUSED_VALUES:
         return Rejected(RejectionCode.PROVIDER_VALUE_REFUSED, number)
-    if command.refusal in OUR_TROUBLE:
+    if command.refusal in OUR_TROUBLE or command.refusal == Refusal.CANCELED:
         return Rejected(RejectionCode.PROVIDER_UNAVAILABLE, number)
     return Rejected(RejectionCode.PROVIDER_REFUSED, number)
 

@@ -16,6 +16,7 @@ from shared.contracts.envelope import day_of, derived_id, new_id
 from shared.database.pool import open_pool
 from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.provider_orders import PostgresProviderOrders
+from shared.domain.approval import TwoPeople
 from shared.domain.open_operation import AttentionKind
 from shared.domain.provider_operation import Elid, RenewService
 from shared.domain.provider_order import ClaimObstacle, Judgement, OrderState, Pause, Trigger
@@ -294,7 +295,7 @@ async def test_people_link_release_and_cancel_what_is_theirs(rig: ProviderRig) -
         await rig.book.close(claim, Judgement(trigger=Trigger.SEVERAL_IDS, quarantined=(Elid(1), Elid(2))), SEEN)
         await rig.execute("UPDATE provider_account SET paused_until = NULL")
     assert await rig.oversight.link(ids[0], Elid(1), by="ann") is OrderState.CONFIRMED
-    assert await rig.oversight.release(ids[1], by="ann") is OrderState.INTENDED
+    assert await rig.oversight.release(ids[1], by=TwoPeople(("ann", "bob"))) is OrderState.INTENDED
     assert await rig.oversight.cancel(ids[2], by="ann") is OrderState.REFUSED
     assert await rig.oversight.cancel(ids[2], by="ann") is None
     assert (await rig.order(ids[0])).how is Found.PEOPLE

@@ -31,6 +31,7 @@ from keyway.localstack.plan import PANEL_USER
 from shared.database.pool import open_pool
 from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.provider_oversight import PostgresProviderOversight
+from shared.domain.approval import TwoPeople
 from shared.domain.catalog import FIRST_PROVIDER_ACCOUNT
 from shared.domain.provider_order import OrderState
 from tests.process.panel import PanelControl, files_with
@@ -199,13 +200,15 @@ async def keep_killing(stack: WholeStack) -> None:
 
 async def decide_by_hand(stack: WholeStack, panel: PanelControl) -> None:
     """Be the people: an order that was absent twice is ordered again once its books show nothing of it."""
+    people = TwoPeople.of(["ann", "bob"])
+    assert people is not None
     async with open_pool(stack.now().database) as pool:
         oversight = PostgresProviderOversight(pool)
         while True:
             for manual in await oversight.orders(states=[OrderState.MANUAL]):
                 marked = [each for each in await panel.services() if manual.marker in str(each)]
                 assert not marked, f"order {manual.order_id} is manual although its service is there: {marked}"
-                await oversight.release(manual.order_id, by="test")
+                await oversight.release(manual.order_id, by=people)
             await asyncio.sleep(1.0)
 
 
