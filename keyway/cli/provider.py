@@ -297,6 +297,7 @@ def _told(order: "ProviderOrder") -> dict[str, Any]:
     return {
         "order": order.order_id,
         "license": order.license_id,
+        "account": order.provider_account,
         "step": order.kind,
         "state": order.state,
         "attempt": order.attempt,

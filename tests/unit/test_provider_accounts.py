@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from keyway.cli.settings import value_shown
 from shared.clock import MachineClock
 from shared.contracts.envelope import new_id
 from shared.domain.case import Rules
@@ -73,6 +74,7 @@ def test_further_accounts_may_stand_in_a_file_and_are_never_shown(tmp_path: Path
 
     assert settings.provider_isplicense_accounts[0].password.get_secret_value() == "canary-two"
     assert "canary" not in repr(settings) + repr(provider_accounts(settings))
+    assert value_shown(settings.provider_isplicense_accounts) == "second"
 
 
 def test_an_installation_may_have_further_accounts_only() -> None:

@@ -51,6 +51,7 @@ class OrderCrew:
     """Accounts of the orders that are carried, where they are known."""
     _lines: Counter[str] = field(default_factory=Counter, init=False)
     _slow_until: dict[str, float] = field(default_factory=dict, init=False)
+    _told_missing: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
         """Bound the work."""
@@ -103,13 +104,19 @@ class OrderCrew:
             if account is None:
                 return
             if account not in self.carry:
-                log.warning("provider.account.missing", provider_account=account, event_id=order_id)
+                self._tell_missing(account)
                 return
             if self._lines[account] >= self.line_max:
                 return
             await self._carry_in(account, order_id)
         finally:
             self._tasks.pop(order_id, None)
+
+    def _tell_missing(self, account: str) -> None:
+        """Say once that there are orders of an account without a login here; they wait for a worker that has it."""
+        if account not in self._told_missing:
+            self._told_missing.add(account)
+            log.warning("provider.account.missing", provider_account=account)
 
     async def _carry_in(self, account: str, order_id: UUID) -> None:
         self._accounts[order_id] = account
