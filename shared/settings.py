@@ -10,9 +10,19 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from shared.errors import ConfigurationError
+from shared.provider_accounts import ACCOUNTS_MAX, FurtherAccount, distinct, read_accounts
 
 PREFIX = "KEYWAY_"
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -124,6 +134,16 @@ class Settings(BaseModel):
         False,  # noqa: FBT003 - pydantic takes the default first
         description="The panel deletes Plesk and module services too; else people are asked to",
     )
+    provider_isplicense_accounts: Annotated[
+        tuple[FurtherAccount, ...],
+        BeforeValidator(read_accounts),
+        Field(max_length=ACCOUNTS_MAX),
+        AfterValidator(distinct),
+    ] = Field(
+        (),
+        description="Further accounts: a list (YAML or JSON) of entries with `name`, `user`, `password`; where one "
+        "differs from the settings above also `url`, `release`, `unresolved_max` and so on",
+    )
 
     @model_validator(mode="after")
     def _tls_is_whole_and_safe(self) -> "Settings":
@@ -199,8 +219,13 @@ def _read_secret(variable: str, path: Path) -> str:
 
 def _complaints(error: ValidationError) -> list[str]:
     return [
-        f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}"
+        f"{PREFIX}{str(item['loc'][0]).upper()}{_place(item['loc'][1:])}: {item['msg'].removeprefix('Value error, ')}"
         if item["loc"]
         else item["msg"].removeprefix("Value error, ")
         for item in error.errors(include_input=False, include_url=False)
     ]
+
+
+def _place(path: tuple[str | int, ...]) -> str:
+    """Return where inside a value something is wrong: `[1].user`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)

@@ -7,6 +7,7 @@ order whose outcome stayed unknown (state `manual`); all are on record with the 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
@@ -31,7 +32,6 @@ ORDERS_SHOWN_MAX = 50
 ALL_ORDERS_MAX = 10_000_000
 LOOK_AGAIN_SECONDS = 0.5
 SETTLE_DOWN_SECONDS = 2.0
-APPROVALS_MIN = 2
 
 Outcome = TypeVar("Outcome")
 
@@ -142,9 +142,10 @@ def drift(state_dir: StateDir = None, as_json: Json = False) -> None:
         _print_json({"differences": found, "cost": str(_cost(found))})
     elif found:
         _print_table(
-            ("Difference", "Service", "License", "Ours", "Theirs", "Order", "Charged"),
+            ("Account", "Difference", "Service", "License", "Ours", "Theirs", "Order", "Charged"),
             [
                 (
+                    each.account,
                     each.kind.value,
                     str(each.elid or ""),
                     each.license_id or "",
@@ -164,9 +165,12 @@ def drift(state_dir: StateDir = None, as_json: Json = False) -> None:
 @app.command()
 def release(order: OrderId, by: By, state_dir: StateDir = None, as_json: Json = False) -> None:
     """Order again what does not exist upstream. It may charge twice if that is wrong: two people must say so."""
-    if len(set(by)) < APPROVALS_MIN:
+    from shared.domain.approval import TwoPeople
+
+    people = TwoPeople.of(by)
+    if people is None:
         raise RefusedError("two people must release an order: give --by twice, with different names")
-    _decide(order, lambda oversight: oversight.release(order, by=", ".join(by)), state_dir, as_json=as_json)
+    _decide(order, lambda oversight: oversight.release(order, by=people), state_dir, as_json=as_json)
 
 
 @app.command()
@@ -214,21 +218,41 @@ async def _differences(
     """Compare; what differs is compared once more, so that what is only under way is not told."""
     from shared.clock import MachineClock
     from shared.domain.drift import compare, lasting
-    from workers.provider.assembly import panel_client
+    from workers.provider.assembly import panel_client, provider_accounts
     from workers.provider.patrol import Patrol
 
     clock = MachineClock()
-    patrol = Patrol(client=panel_client(settings, clock))
+    accounts = provider_accounts(settings)
+    patrols = {name: Patrol(client=panel_client(of_account, clock)) for name, of_account in accounts.items()}
 
     async def once() -> "Sequence[Difference]":
         ours = await _our_side(oversight, pool)
-        return compare(ours, await patrol.read(ours))
+        on_record = {each.service.account for each in ours.holdings} | {each.provider_account for each in ours.orders}
+        if strange := sorted(on_record - patrols.keys()):
+            raise RefusedError(
+                f"there are orders in provider account {', '.join(strange)}, which these settings do not have: "
+                "add it to KEYWAY_PROVIDER_ISPLICENSE_ACCOUNTS"
+            )
+        found: list[Difference] = []
+        for name, patrol in patrols.items():
+            mine = _of_account(ours, name)
+            found += (replace(each, account=name) for each in compare(mine, await patrol.read(mine)))
+        return found
 
     first = await once()
     if not first:
         return first
     await clock.sleep(SETTLE_DOWN_SECONDS)
     return lasting(first, await once())
+
+
+def _of_account(ours: "OurSide", name: str) -> "OurSide":
+    """Return the part about one provider account: service ids of two accounts may be alike."""
+    return replace(
+        ours,
+        holdings=[each for each in ours.holdings if each.service.account == name],
+        orders=[each for each in ours.orders if each.provider_account == name],
+    )
 
 
 async def _our_side(oversight: "PostgresProviderOversight", pool: "Pool") -> "OurSide":
@@ -273,6 +297,7 @@ def _told(order: "ProviderOrder") -> dict[str, Any]:
     return {
         "order": order.order_id,
         "license": order.license_id,
+        "account": order.provider_account,
         "step": order.kind,
         "state": order.state,
         "attempt": order.attempt,

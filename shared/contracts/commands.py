@@ -146,6 +146,8 @@ class RecordProviderOutcome:
     """Class of the refusal, when not confirmed."""
     subject: str = ""
     """Parameter or entity that the provider named."""
+    provider_account: str = "isplicense"
+    """In which provider account; service ids of two accounts may be alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

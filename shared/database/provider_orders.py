@@ -20,7 +20,6 @@ from shared.database.provider_moves import LOCK, Move, move, tell
 from shared.database.provider_pauses import PauseTimes, calm, pause_account, pause_after_loss
 from shared.database.provider_rows import BY_ID, READ_LOOKS, evidence_json, look_of, order_of, plain
 from shared.database.provider_statements import (
-    ACCEPTS,
     ACCOUNT_STATE,
     ATTEMPT,
     CLAIM,
@@ -356,11 +355,6 @@ class PostgresProviderOrders:
         """Pause the account as a failed read asks."""
         async with borrowed(self._pool, "pause an account") as connection, connection.transaction():
             await pause_account(connection, provider_account, asked, self._times)
-
-    async def accepts(self, provider_account: str, *, unresolved_max: int) -> bool:
-        """Whether the account takes new orders: not paused, and few enough with an unknown outcome."""
-        async with borrowed(self._pool, "ask whether orders are taken") as connection:
-            return bool(await connection.fetchval(ACCEPTS, provider_account, unresolved_max))
 
 
 async def _obstacle(connection: Connection, order_id: UUID, limits: ClaimLimits) -> ClaimObstacle | None:

@@ -19,6 +19,7 @@ from shared.database.provider_moves import LOCK, Move, move, write_attention
 from shared.database.provider_rows import SELECT, evidence_json, order_of
 from shared.database.provider_statements import CLOSE_OPEN
 from shared.database.provider_writes import decode_service
+from shared.domain.approval import TwoPeople
 from shared.domain.open_operation import AttentionKind
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import OrderState, Trigger
@@ -132,9 +133,9 @@ class PostgresProviderOversight:
         change = Move(trigger=Trigger.LINKED_BY_PEOPLE, elid=elid, how=Found.PEOPLE)
         return await self._decide(order_id, change, by)
 
-    async def release(self, order_id: UUID, *, by: str) -> OrderState | None:
+    async def release(self, order_id: UUID, *, by: TwoPeople) -> OrderState | None:
         """Order again what people found not to exist; None when the order is not `manual`."""
-        return await self._decide(order_id, Move(trigger=Trigger.RELEASED_BY_PEOPLE), by)
+        return await self._decide(order_id, Move(trigger=Trigger.RELEASED_BY_PEOPLE), str(by))
 
     async def cancel(self, order_id: UUID, *, by: str) -> OrderState | None:
         """Refuse a `manual` order; None when the order is not `manual`."""

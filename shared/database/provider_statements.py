@@ -76,9 +76,3 @@ UPDATE provider_order SET service_expires_on = coalesce($2, service_expires_on),
     detailed_at = clock_timestamp()
 WHERE order_id = $1 AND state = 'confirmed' AND detailed_at IS NULL RETURNING 1
 """
-ACCEPTS: Final[LiteralString] = """
-SELECT (paused_until IS NULL OR paused_until <= clock_timestamp())
-    AND (SELECT count(*) FROM provider_order WHERE provider_account = $1 AND state IN ('unknown', 'manual')
-        AND kind IN ('order', 'nodes', 'prolong')) < $2
-FROM provider_account WHERE name = $1
-"""

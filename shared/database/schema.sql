@@ -413,11 +413,17 @@ CREATE TABLE provider_account (
     pause_reason text,
     back_offs integer NOT NULL DEFAULT 0,
     service_key bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()),
-    CONSTRAINT back_offs_count_from_zero CHECK (back_offs >= 0)
+    in_use boolean NOT NULL DEFAULT true,
+    unresolved_max integer NOT NULL DEFAULT 8,
+    CONSTRAINT back_offs_count_from_zero CHECK (back_offs >= 0),
+    CONSTRAINT provider_account_name_is_plain CHECK (name ~ '^[a-z0-9-]{1,32}$'),
+    CONSTRAINT unresolved_is_bounded CHECK (unresolved_max >= 1)
 );
 COMMENT ON TABLE provider_account IS 'One login at one provider: whether it may be called now.';
 COMMENT ON COLUMN provider_account.paused_until IS 'End of a back-off or of the open breaker.';
 COMMENT ON COLUMN provider_account.service_key IS 'Makes the markers of this installation its own: nobody can write one on a service who does not know it.';
+COMMENT ON COLUMN provider_account.in_use IS 'Whether the provider role has a login for it. Accounts stay when they are given up: orders name them.';
+COMMENT ON COLUMN provider_account.unresolved_max IS 'So many orders may have an unknown outcome; beyond, new ones are answered 503. Written by the provider role from its settings.';
 INSERT INTO provider_account (name) VALUES ('isplicense');
 
 CREATE TABLE provider_order (
@@ -453,6 +459,7 @@ CREATE TABLE provider_order (
     announced_at timestamptz,
     settled_at timestamptz,
     cancel_requested_at timestamptz,
+    put_off integer NOT NULL DEFAULT 0,
     CONSTRAINT order_kind_is_known CHECK (kind IN ('order', 'nodes', 'prolong', 'change', 'end')),
     CONSTRAINT order_state_is_known CHECK (state IN ('intended', 'sending', 'unknown', 'manual', 'confirmed', 'refused')),
     CONSTRAINT confirmed_names_its_service CHECK (state <> 'confirmed' OR (elid IS NOT NULL AND how IS NOT NULL)),
@@ -460,7 +467,8 @@ CREATE TABLE provider_order (
     CONSTRAINT decided_has_a_moment CHECK ((state IN ('confirmed', 'refused')) = (decided_at IS NOT NULL)),
     CONSTRAINT only_decided_is_detailed CHECK (detailed_at IS NULL OR decided_at IS NOT NULL),
     CONSTRAINT only_decided_is_settled CHECK (settled_at IS NULL OR decided_at IS NOT NULL),
-    CONSTRAINT marker_counts_from_one CHECK (marker_number >= 1)
+    CONSTRAINT marker_counts_from_one CHECK (marker_number >= 1),
+    CONSTRAINT put_off_counts_from_zero CHECK (put_off >= 0)
 );
 CREATE UNIQUE INDEX provider_order_slot ON provider_order (provider_account, slot_key) WHERE state IN ('sending', 'unknown', 'manual');
 CREATE UNIQUE INDEX provider_order_service ON provider_order (provider_account, elid) WHERE kind = 'order' AND state = 'confirmed';
@@ -474,6 +482,7 @@ COMMENT ON COLUMN provider_order.due_at IS 'When the scheduler rings for it: a b
 COMMENT ON COLUMN provider_order.detailed_at IS 'From here on nothing that the outcome tells changes any more, so that it can be told again word for word.';
 COMMENT ON COLUMN provider_order.settled_at IS 'The license worker has taken in the outcome.';
 COMMENT ON COLUMN provider_order.cancel_requested_at IS 'A termination waits behind it: not sent any more if nothing was.';
+COMMENT ON COLUMN provider_order.put_off IS 'How often the provider refused a release for a passing reason.';
 
 CREATE TABLE provider_attempt (
     order_id uuid NOT NULL REFERENCES provider_order,

@@ -70,6 +70,8 @@ class Difference:
     """The order concerned."""
     cost: Decimal | None = None
     """What was charged for it; None where nobody can tell."""
+    account: str = ""
+    """The provider account concerned."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,8 +266,8 @@ class _Book:
 
 def lasting(first: Iterable[Difference], second: Iterable[Difference]) -> tuple[Difference, ...]:
     """Return the differences of the second comparison that the first had too: what was only under way drops out."""
-    known = {(each.kind, each.elid, each.license_id, each.order) for each in first}
-    return tuple(each for each in second if (each.kind, each.elid, each.license_id, each.order) in known)
+    known = {(each.account, each.kind, each.elid, each.license_id, each.order) for each in first}
+    return tuple(each for each in second if (each.account, each.kind, each.elid, each.license_id, each.order) in known)
 
 
 def _shown(mine: date | Elid | None, other: date | Elid | None) -> tuple[str, str]:

@@ -19,6 +19,8 @@ class AttentionKind(StrEnum):
 
     NODES_REFUSED = "nodes_refused"
     """The service was ordered, its number of nodes was not accepted."""
+    PERIOD_REFUSED = "period_refused"
+    """The service of an upgrade was ordered, a period that it lacks until the license's last day was not accepted."""
     UPGRADE_LOST = "upgrade_lost"
     """The caller still holds the body before an upgrade of a provider product."""
     CLOSE_REFUSED = "close_refused"

@@ -59,6 +59,8 @@ class ProviderOrder:
     announced_at: datetime | None
     settled_at: datetime | None
     cancel_requested_at: datetime | None
+    put_off: int = 0
+    """How often a release was refused for a passing reason."""
 
     @property
     def kind(self) -> StepKind:

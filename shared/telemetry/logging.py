@@ -39,7 +39,17 @@ EVENT_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 ALLOWED_FIELDS = frozenset(
     (
         # which thing it is about
-        *("account", "license_id", "product", "role", "username_known", "kid", "catalog_version", "migration"),
+        *(
+            "account",
+            "provider_account",
+            "license_id",
+            "product",
+            "role",
+            "username_known",
+            "kid",
+            "catalog_version",
+            "migration",
+        ),
         *("command_id", "correlation_id", "causation_id", "event_id", "event_type", "command_type", "sequence"),
         *("topic", "partition", "partitions", "offset", "group", "reply_partition", "slot", "generation", "member"),
         *("process", "name", "pid", "host", "port", "address", "path", "route", "method", "check", "dependency"),

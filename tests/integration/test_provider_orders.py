@@ -14,7 +14,9 @@ import pytest_asyncio
 
 from shared.contracts.envelope import day_of, derived_id, new_id
 from shared.database.pool import open_pool
+from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.provider_orders import PostgresProviderOrders
+from shared.domain.approval import TwoPeople
 from shared.domain.open_operation import AttentionKind
 from shared.domain.provider_operation import Elid, RenewService
 from shared.domain.provider_order import ClaimObstacle, Judgement, OrderState, Pause, Trigger
@@ -41,6 +43,10 @@ def confirmed(elid: int) -> Judgement:
 async def rig(database_url: str, tmp_path: Path) -> AsyncIterator[ProviderRig]:
     async with provider_rig(database_url, tmp_path) as made:
         yield made
+
+
+async def takes_orders(rig: ProviderRig) -> bool:
+    return (await PostgresProviderAccounts(rig.pool).accepting())[ACCOUNT]
 
 
 async def claimed(rig: ProviderRig, order_id: UUID, limits: ClaimLimits = LIMITS) -> Claim:
@@ -194,11 +200,11 @@ async def test_a_wrong_password_opens_the_breaker_and_pages_once(rig: ProviderRi
     for claim in claims:
         await rig.book.close(claim, refused, SEEN)
     assert await rig.book.claim(orders[2], LIMITS) is ClaimObstacle.PAUSED
-    assert not await rig.book.accepts(ACCOUNT, unresolved_max=8)
+    assert not await takes_orders(rig)
     assert (await rig.book.pause(ACCOUNT)).reason == "auth_failed"
     assert await rig.value("SELECT count(*) FROM outbox WHERE type = 'keyway.provider.attention'") == 1
     await rig.oversight.resume(ACCOUNT)
-    assert await rig.book.accepts(ACCOUNT, unresolved_max=8)
+    assert await takes_orders(rig)
 
 
 async def test_hold_offs_double_and_are_forgotten_after_a_success(rig: ProviderRig) -> None:
@@ -224,11 +230,13 @@ async def test_three_losses_within_a_minute_stop_the_sends(rig: ProviderRig) -> 
 
 async def test_orders_are_taken_until_too_many_outcomes_are_unknown(rig: ProviderRig) -> None:
     await claimed(rig, await rig.store())
-    assert await rig.book.accepts(ACCOUNT, unresolved_max=1), "one that is being sent is not unknown"
+    accounts = PostgresProviderAccounts(rig.pool)
+    await accounts.enroll({ACCOUNT: 1})
+    assert await takes_orders(rig), "one that is being sent is not unknown"
     order_id = await rig.store()
     claim = await claimed(rig, order_id)
     await rig.book.lose(order_id, claim.attempt)
-    assert not await rig.book.accepts(ACCOUNT, unresolved_max=1)
+    assert not await takes_orders(rig)
 
 
 async def test_a_bell_is_rung_for_whatever_is_due_and_again_when_it_is_lost(rig: ProviderRig) -> None:
@@ -287,7 +295,7 @@ async def test_people_link_release_and_cancel_what_is_theirs(rig: ProviderRig) -
         await rig.book.close(claim, Judgement(trigger=Trigger.SEVERAL_IDS, quarantined=(Elid(1), Elid(2))), SEEN)
         await rig.execute("UPDATE provider_account SET paused_until = NULL")
     assert await rig.oversight.link(ids[0], Elid(1), by="ann") is OrderState.CONFIRMED
-    assert await rig.oversight.release(ids[1], by="ann") is OrderState.INTENDED
+    assert await rig.oversight.release(ids[1], by=TwoPeople(("ann", "bob"))) is OrderState.INTENDED
     assert await rig.oversight.cancel(ids[2], by="ann") is OrderState.REFUSED
     assert await rig.oversight.cancel(ids[2], by="ann") is None
     assert (await rig.order(ids[0])).how is Found.PEOPLE

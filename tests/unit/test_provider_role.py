@@ -129,7 +129,10 @@ async def test_a_canceled_or_failed_read_is_made_again_for_those_who_wait() -> N
 
 @asynccontextmanager
 async def crew(carry: Any, hands: int = 4) -> AsyncIterator[OrderCrew]:
-    made = OrderCrew(carry, MachineClock(), lambda: 0.5, hands)
+    async def account_of(_order_id: UUID) -> str | None:
+        return "isplicense"
+
+    made = OrderCrew({"isplicense": carry}, account_of, MachineClock(), lambda: 0.5, hands)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(made.run())
         yield made
@@ -255,9 +258,14 @@ def record_of(envelope: Envelope, address: ReplyAddress) -> Any:
 
 
 async def test_the_rules_follow_the_provider_and_keep_the_last_answer_while_nobody_can_tell() -> None:
-    answers: list[bool | Exception] = [False, UnavailableError("away"), True]
+    answers: list[dict[str, bool] | Exception] = [
+        {"isplicense": True},
+        {"isplicense": False, "second": True},
+        UnavailableError("away"),
+        {"isplicense": True},
+    ]
 
-    async def gate() -> bool:
+    async def gate() -> dict[str, bool]:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -266,9 +274,10 @@ async def test_the_rules_follow_the_provider_and_keep_the_last_answer_while_nobo
     shelf = InMemoryCatalogs()
     shelf.documents.append({"products": [{"sku": "Bronze"}]})
     rules = await load_rules(shelf, Policy(), ManualSystemClock(), gate)
-    assert rules.current().provider_accepts
+    assert rules.current().provider_accounts == {"isplicense": True}
     seen = []
     for _ in range(3):
         await rules.ask_provider()
-        seen.append(rules.current().provider_accepts)
-    assert seen == [False, False, True]
+        seen.append(rules.current().provider_accounts)
+    closed = {"isplicense": False, "second": True}
+    assert seen == [closed, closed, {"isplicense": True}]

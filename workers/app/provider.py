@@ -15,6 +15,7 @@ from shared.contracts.topics import (
     dead_letter_topic,
 )
 from shared.database.pool import open_pool, ping
+from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_pauses import PauseTimes
 from shared.kafka import (
@@ -28,9 +29,10 @@ from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import ProviderMetrics, WorkerMetrics
 from workers.app.foundations import beside, open_admin_port, open_producer
 from workers.provider.announcing import KafkaAnnouncer
-from workers.provider.assembly import claim_limits, order_runner, panel_client, settling_rules
+from workers.provider.assembly import claim_limits, order_runner, panel_client, provider_accounts, settling_rules
 from workers.provider.crew import OrderCrew
 from workers.provider.observing import LoggingProviderObserver
+from workers.provider.runner import OrderRunner
 from workers.provider.subscriber import ProviderSurroundings, provider_requests
 from workers.runtime.process import settle_garbage_collector
 
@@ -46,7 +48,8 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
     database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
     chance = secrets.SystemRandom().random
     observer = LoggingProviderObserver(ProviderMetrics.bound_to(registry))
-    client = panel_client(settings, clock, observer)
+    accounts = provider_accounts(settings)
+    clients = {name: panel_client(of_account, clock, observer) for name, of_account in accounts.items()}
     async with AsyncExitStack() as stack:
         await open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url, connections_max=PROVIDER_CONNECTIONS_MAX))
@@ -57,17 +60,25 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             dead_letters,
             {settings.topic_prefix + dead_letter_topic(PROVIDER_REQUESTS): PROVIDER_REQUESTS_PARTITIONS},
         )
-        runner = order_runner(
-            PostgresProviderOrders(pool, _pause_times(settings)),
-            client,
-            KafkaAnnouncer(producer=outcomes, topic=settings.topic_prefix + LICENSE_COMMANDS),
-            limits=claim_limits(settings),
-            rules=settling_rules(settings),
-            observer=observer,
-            clock=clock,
-            chance=chance,
-        )
-        crew = OrderCrew(runner.carry, clock, chance)
+        announcer = KafkaAnnouncer(producer=outcomes, topic=settings.topic_prefix + LICENSE_COMMANDS)
+        registered = PostgresProviderAccounts(pool)
+        await registered.enroll({name: claim_limits(each).unresolved_max for name, each in accounts.items()})
+
+        def runner(name: str, of_account: Settings) -> OrderRunner:
+            return order_runner(
+                PostgresProviderOrders(pool, _pause_times(of_account)),
+                clients[name],
+                announcer,
+                limits=claim_limits(of_account),
+                rules=settling_rules(of_account),
+                provider_account=name,
+                observer=observer,
+                clock=clock,
+                chance=chance,
+            )
+
+        carry = {name: runner(name, of_account).carry for name, of_account in accounts.items()}
+        crew = OrderCrew(carry, registered.account_of, clock, chance)
         surroundings = ProviderSurroundings(
             bootstrap=bootstrap,
             topic_prefix=settings.topic_prefix,

@@ -1,12 +1,12 @@
 """Where bells come in: `provider.requests`, the lane behind it, and the crew that carries the orders.
 
 A bell's offset moves when its order has been carried, or after `SETTLE_SECONDS`: what is due stands in the database,
-so a slow provider holds up neither the topic nor the group.
+so a slow provider account holds up neither the topic nor the group.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from shared.clock import SystemClock
 from shared.contracts.codec import decode_provider_request
@@ -88,18 +88,19 @@ class BellWorker:
             seconds=self.around.metrics.phase_seconds[Phase.REPLY],
         )
         await shipment.begin()
-        return Bells(tasks=await self.crew.begin(order_ids), shipment=shipment)
+        await self.crew.begin(order_ids)
+        return Bells(crew=self.crew, order_ids=order_ids, shipment=shipment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bells:
     """A batch of bells on its way."""
 
-    tasks: Sequence[asyncio.Task[None]]
+    crew: OrderCrew
+    order_ids: Sequence[UUID]
     shipment: Shipment
 
     async def settled(self) -> bool:
         """Wait for the dead letters, and for the orders as long as is reasonable."""
-        if self.tasks:
-            await asyncio.wait(self.tasks, timeout=SETTLE_SECONDS)
+        await self.crew.wait(self.order_ids, seconds=SETTLE_SECONDS)
         return await self.shipment.settled()
