@@ -35,7 +35,7 @@ from workers.license.batch import CommandBatchWorker
 from workers.license.rules_source import load_rules
 from workers.license.sheet import Handled
 from workers.provider.announcing import KafkaAnnouncer, outcome_of
-from workers.provider.crew import OrderCrew
+from workers.provider.crew import Crew
 from workers.provider.lists import SharedRead
 
 pytestmark = pytest.mark.asyncio
@@ -128,8 +128,8 @@ async def test_a_canceled_or_failed_read_is_made_again_for_those_who_wait() -> N
 
 
 @asynccontextmanager
-async def crew(carry: Any, hands: int = 4) -> AsyncIterator[OrderCrew]:
-    made = OrderCrew(carry, MachineClock(), lambda: 0.5, hands)
+async def crew(carry: Any, hands: int = 4) -> AsyncIterator[Crew]:
+    made = Crew(carry, MachineClock(), lambda: 0.5, hands)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(made.run())
         yield made

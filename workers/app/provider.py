@@ -1,4 +1,4 @@
-"""The provider role: orders carried out upstream, outcomes handed back as commands."""
+"""The provider role: orders carried out upstream, outcomes handed back as commands, both sides compared."""
 
 import asyncio
 import secrets
@@ -15,8 +15,10 @@ from shared.contracts.topics import (
     dead_letter_topic,
 )
 from shared.database.pool import open_pool, ping
+from shared.database.provider_comparison import PostgresOurSide
 from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_pauses import PauseTimes
+from shared.database.provider_sweeps import PostgresProviderSweeps
 from shared.kafka import (
     command_producer,
     dead_letter_producer,
@@ -28,17 +30,18 @@ from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import ProviderMetrics, WorkerMetrics
 from workers.app.foundations import beside, open_admin_port, open_producer
 from workers.provider.announcing import KafkaAnnouncer
-from workers.provider.assembly import claim_limits, order_runner, panel_client, settling_rules
-from workers.provider.crew import OrderCrew
+from workers.provider.assembly import PROVIDER_ACCOUNT, claim_limits, order_runner, panel_client, settling_rules
+from workers.provider.crew import SWEEPS_AT_ONCE, Crew
 from workers.provider.observing import LoggingProviderObserver
 from workers.provider.subscriber import ProviderSurroundings, provider_requests
+from workers.provider.sweeping import Sweeper
 from workers.runtime.process import settle_garbage_collector
 
 PROVIDER_CONNECTIONS_MAX = 8
 
 
 async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
-    """Carry provider orders out, as `provider.requests` rings for them, until `stop` is set."""
+    """Carry provider orders and sweeps out, as `provider.requests` rings for them, until `stop` is set."""
     require_c_extensions()
     clock = MachineClock()
     registry = CollectorRegistry()
@@ -57,8 +60,9 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             dead_letters,
             {settings.topic_prefix + dead_letter_topic(PROVIDER_REQUESTS): PROVIDER_REQUESTS_PARTITIONS},
         )
+        book = PostgresProviderOrders(pool, _pause_times(settings))
         runner = order_runner(
-            PostgresProviderOrders(pool, _pause_times(settings)),
+            book,
             client,
             KafkaAnnouncer(producer=outcomes, topic=settings.topic_prefix + LICENSE_COMMANDS),
             limits=claim_limits(settings),
@@ -67,7 +71,16 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             clock=clock,
             chance=chance,
         )
-        crew = OrderCrew(runner.carry, clock, chance)
+        sweeper = Sweeper(
+            book=PostgresProviderSweeps(pool),
+            orders=book,
+            ours=PostgresOurSide(pool),
+            clients={PROVIDER_ACCOUNT: client},
+            clock=clock,
+            observer=observer,
+        )
+        orders = Crew(runner.carry, clock, chance)
+        sweeps = Crew(sweeper.carry, clock, chance, at_once=SWEEPS_AT_ONCE, kind="sweep")
         surroundings = ProviderSurroundings(
             bootstrap=bootstrap,
             topic_prefix=settings.topic_prefix,
@@ -81,7 +94,7 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             chance=chance,
             when_joined=settle_garbage_collector,
         )
-        await beside(provider_requests(crew, surroundings).run(stop), crew.run())
+        await beside(provider_requests(orders, sweeps, surroundings).run(stop), orders.run(), sweeps.run())
 
 
 def _pause_times(settings: Settings) -> PauseTimes:
