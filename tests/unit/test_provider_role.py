@@ -13,7 +13,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from shared.clock import MachineClock
-from shared.contracts.codec import decode_envelope, encode_envelope
+from shared.contracts.codec import (
+    decode_envelope,
+    encode_envelope,
+    encode_provider_request,
+    encode_sweep_request,
+)
 from shared.contracts.commands import RecordProviderOutcome
 from shared.contracts.envelope import Envelope, day_of, derived_id, new_id
 from shared.contracts.identifiers import license_id
@@ -37,6 +42,7 @@ from workers.license.sheet import Handled
 from workers.provider.announcing import KafkaAnnouncer, outcome_of
 from workers.provider.crew import Crew
 from workers.provider.lists import SharedRead
+from workers.provider.subscriber import BellWorker
 
 pytestmark = pytest.mark.asyncio
 
@@ -174,6 +180,35 @@ async def test_a_crew_tries_again_when_a_machine_is_away_and_survives_a_defect()
         await asyncio.gather(*await made.begin([broken]))
         await asyncio.gather(*await made.begin([good]))
     assert seen == [good, good]
+
+
+async def test_bells_go_to_the_crew_of_what_they_name() -> None:
+    carried: dict[str, list[UUID]] = {"orders": [], "sweeps": []}
+
+    async def carry_order(order_id: UUID) -> None:
+        carried["orders"].append(order_id)
+
+    async def carry_sweep(sweep_id: UUID) -> None:
+        carried["sweeps"].append(sweep_id)
+
+    order_id, sweep_id = new_id(), new_id()
+    records = [bell(encode_provider_request(order_id)), bell(encode_sweep_request(sweep_id))]
+    around = SimpleNamespace(
+        dead_letters=None,  # nothing is unreadable here
+        metrics=WorkerMetrics.bound_to(CollectorRegistry()),
+        clock=MachineClock(),
+        chance=lambda: 0.5,
+    )
+    async with crew(carry_order) as orders, crew(carry_sweep) as sweeps:
+        worker = BellWorker(orders=orders, sweeps=sweeps, around=around)  # type: ignore[arg-type]  # all that is used
+        bells = await worker.work(records, lambda: False)
+        assert await bells.settled()
+
+    assert carried == {"orders": [order_id], "sweeps": [sweep_id]}
+
+
+def bell(value: bytes) -> Any:
+    return SimpleNamespace(topic="t", partition=0, offset=0, timestamp=0, key=None, value=value, headers=[])
 
 
 @dataclass
