@@ -26,12 +26,13 @@ PAGE_ROWS: Final = 1000
 HELD: Final[LiteralString] = """
 SELECT l.license_id, l.service::text AS service FROM license l
 WHERE l.service IS NOT NULL AND l.license_id > $2
-    AND coalesce((SELECT o.provider_account FROM provider_order o WHERE o.license_id = l.license_id
-        AND o.kind = 'order' AND o.state = 'confirmed' AND o.elid = (l.service ->> 'elid')::bigint
+    AND coalesce(l.service ->> 'account', (
+        SELECT o.provider_account FROM provider_order o WHERE o.license_id = l.license_id AND o.kind = 'order'
+            AND o.state = 'confirmed' AND o.elid = (l.service ->> 'elid')::bigint
         ORDER BY o.decided_at DESC LIMIT 1), $1) = $1
 ORDER BY l.license_id LIMIT $3
 """
-"""A service belongs to the account whose order made it for the license; one that no order made shows in all of them."""
+"""A service belongs to the account that it names, else to that of the order that made it; else it shows in all."""
 MADE: Final[LiteralString] = """
 SELECT o.elid, o.order_id, o.license_id, o.marker_number, o.operation ->> 'is' = 'OrderModule' AS is_module,
     (o.operation -> 'of' ->> 'parent')::bigint AS parent, a.service_key AS account_key, t.paid, t.released

@@ -13,6 +13,9 @@ from uuid import UUID
 from shared.domain.drift import Difference, DriftKind
 from shared.domain.open_operation import AttentionKind
 
+WITH_LABELS = frozenset({DriftKind.LABEL, DriftKind.FOREIGN, DriftKind.SURPLUS, DriftKind.NOT_RELEASED})
+"""Kinds whose two sides may quote a label, which is the caller's."""
+
 
 class SweepState(StrEnum):
     """How far a sweep is."""
@@ -71,8 +74,8 @@ class NewFinding:
     text: str
 
 
-def findings_of(differences: tuple[Difference, ...]) -> tuple[NewFinding, ...]:
-    """Return what people should see, each identity once.
+def findings_of(differences: tuple[Difference, ...], provider_account: str) -> tuple[NewFinding, ...]:
+    """Return what people should see of the differences at a provider account, each identity once.
 
     An order of unknown outcome is no finding: it is being looked for, and tells people itself when that ends (9.6).
     """
@@ -80,7 +83,7 @@ def findings_of(differences: tuple[Difference, ...]) -> tuple[NewFinding, ...]:
     for difference in differences:
         attention = attention_of(difference.kind)
         if attention is not None:
-            text = sentence_of(difference)
+            text = f"{sentence_of(difference)} (provider account {provider_account})"
             found.setdefault(difference.identity, NewFinding(difference=difference, attention=attention, text=text))
     return tuple(found.values())
 
@@ -117,18 +120,17 @@ def attention_of(kind: DriftKind) -> AttentionKind | None:
 
 def sentence_of(difference: Difference) -> str:
     """Return the difference as a sentence for people; no label of the caller, nothing secret."""
-    parts = [difference.kind.value.replace("_", " ")]
+    kind = difference.kind
+    parts: list[str] = []
     if difference.elid is not None:
         parts.append(f"service {difference.elid}")
     if difference.license_id is not None:
         parts.append(f"license {difference.license_id}")
     if difference.order:
-        is_charge = difference.kind is DriftKind.UNEXPLAINED_CHARGE
-        parts.append(f"{'charge' if is_charge else 'order'} {difference.order}")
-    if difference.kind is not DriftKind.LABEL and difference.ours:
-        parts.append(f"ours {difference.ours}")
-    if difference.kind not in (DriftKind.LABEL, DriftKind.FOREIGN, DriftKind.SURPLUS, DriftKind.NOT_RELEASED):
+        parts.append(f"{'charge' if kind is DriftKind.UNEXPLAINED_CHARGE else 'order'} {difference.order}")
+    if kind not in WITH_LABELS:
+        parts += [f"ours {difference.ours}"] if difference.ours else []
         parts += [f"theirs {difference.theirs}"] if difference.theirs else []
     if difference.cost is not None:
         parts.append(f"charged {difference.cost}")
-    return ", ".join(parts)
+    return f"{kind.value.replace('_', ' ')}: {', '.join(parts)}"

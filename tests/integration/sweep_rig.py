@@ -20,7 +20,7 @@ from shared.domain.provider_sweep import Sweep, SweepAsker
 from tests.integration.provider_rig import ACCOUNT, CLOCK, ProviderRig
 from workers.provider.observing import LoggingProviderObserver
 from workers.provider.ports import ProviderClient
-from workers.provider.sweeping import Sweeper
+from workers.provider.sweeping import Sweeper, SweptAccount
 
 SKU, PRICELIST, OTHER_PRICELIST, NODES = "ISPMGR6-BUSINESS", 549, 547, 3
 CATALOG = {
@@ -169,9 +169,8 @@ def a_sweeper(
     """Return the sweeper of a provider worker."""
     return Sweeper(
         book=sweeps,
-        orders=rig.book,
         ours=PostgresOurSide(rig.pool, page_rows=page_rows),
-        clients={ACCOUNT: client or rig.client},
+        accounts={ACCOUNT: SweptAccount(client=client or rig.client, orders=rig.book)},
         clock=CLOCK,
         observer=LoggingProviderObserver(),
     )

@@ -282,10 +282,10 @@ def test_findings_are_told_once_each_without_the_words_of_callers() -> None:
     surplus = Difference(kind=DriftKind.SURPLUS, elid=Elid(2), theirs="549 my words", cost=Decimal("4.50"))
     undecided = Difference(kind=DriftKind.UNDECIDED, order=str(SPACE))
 
-    label_told, surplus_told = findings_of((label, surplus, replace(surplus, cost=Decimal(9)), undecided))
+    label_told, surplus_told = findings_of((label, surplus, replace(surplus, cost=Decimal(9)), undecided), "isplicense")
 
-    assert label_told.text == "label, service 1, license ka:1"
+    assert label_told.text == "label: service 1, license ka:1 (provider account isplicense)"
     assert (surplus_told.attention, surplus_told.text) == (
         AttentionKind.SURPLUS_SERVICE,
-        "surplus, service 2, charged 4.50",
+        "surplus: service 2, charged 4.50 (provider account isplicense)",
     )

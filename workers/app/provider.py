@@ -31,10 +31,11 @@ from shared.telemetry.metrics import ProviderMetrics, WorkerMetrics
 from workers.app.foundations import beside, open_admin_port, open_producer
 from workers.provider.announcing import KafkaAnnouncer
 from workers.provider.assembly import PROVIDER_ACCOUNT, claim_limits, order_runner, panel_client, settling_rules
-from workers.provider.crew import SWEEPS_AT_ONCE, Crew
+from workers.provider.crew import OrderCrew
 from workers.provider.observing import LoggingProviderObserver
 from workers.provider.subscriber import ProviderSurroundings, provider_requests
-from workers.provider.sweeping import Sweeper
+from workers.provider.sweep_crew import SweepCrew
+from workers.provider.sweeping import Sweeper, SweptAccount
 from workers.runtime.process import settle_garbage_collector
 
 PROVIDER_CONNECTIONS_MAX = 8
@@ -71,16 +72,15 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             clock=clock,
             chance=chance,
         )
+        crew = OrderCrew(runner.carry, clock, chance)
         sweeper = Sweeper(
             book=PostgresProviderSweeps(pool),
-            orders=book,
             ours=PostgresOurSide(pool),
-            clients={PROVIDER_ACCOUNT: client},
+            accounts={PROVIDER_ACCOUNT: SweptAccount(client=client, orders=book)},
             clock=clock,
             observer=observer,
         )
-        orders = Crew(runner.carry, clock, chance)
-        sweeps = Crew(sweeper.carry, clock, chance, at_once=SWEEPS_AT_ONCE, kind="sweep")
+        sweeps = SweepCrew(sweeper.carry)
         surroundings = ProviderSurroundings(
             bootstrap=bootstrap,
             topic_prefix=settings.topic_prefix,
@@ -94,7 +94,7 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             chance=chance,
             when_joined=settle_garbage_collector,
         )
-        await beside(provider_requests(orders, sweeps, surroundings).run(stop), orders.run(), sweeps.run())
+        await beside(provider_requests(crew, sweeps, surroundings).run(stop), crew.run(), sweeps.run())
 
 
 def _pause_times(settings: Settings) -> PauseTimes:

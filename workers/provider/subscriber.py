@@ -1,13 +1,12 @@
 """Where bells come in: `provider.requests`, the lane behind it, and the crews that carry orders and sweeps.
 
-A bell's offset moves when what it rings for has been carried, or after `SETTLE_SECONDS`: what is due stands in the
-database, so a slow provider holds up neither the topic nor the group.
+A bell's offset moves when its order has been carried, or after `SETTLE_SECONDS`: what is due stands in the database,
+so a slow provider holds up neither the topic nor the group.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from uuid import UUID
 
 from shared.clock import SystemClock
 from shared.contracts.bells import SweepBell
@@ -17,7 +16,8 @@ from shared.errors import InvalidRecordError
 from shared.kafka import ConsumedRecord, RecordProducer
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import Phase, WorkerMetrics
-from workers.provider.crew import Crew
+from workers.provider.crew import OrderCrew
+from workers.provider.sweep_crew import SweepCrew
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.shipment import Parcel, Shipment
@@ -46,7 +46,7 @@ class ProviderSurroundings:
     """Called once, as soon as this worker is a member of its group."""
 
 
-def provider_requests(orders: Crew, sweeps: Crew, around: ProviderSurroundings) -> Consumption:
+def provider_requests(crew: OrderCrew, sweeps: SweepCrew, around: ProviderSurroundings) -> Consumption:
     """Return the consumption of `provider.requests` by both crews, with nothing connected yet."""
     ground = Ground(
         bootstrap=around.bootstrap,
@@ -60,24 +60,24 @@ def provider_requests(orders: Crew, sweeps: Crew, around: ProviderSurroundings) 
         when_joined=around.when_joined,
         poll_timeout_ms=POLL_TIMEOUT_MS,
     )
-    worker = BellWorker(orders=orders, sweeps=sweeps, around=around)
+    worker = BellWorker(crew=crew, sweeps=sweeps, around=around)
     return topic_consumption(PROVIDER_REQUESTS, PROVIDER_WORKER_GROUP, worker, ground)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BellWorker:
-    """Begins what a batch of bells names; see `runtime.lane.BatchWorker` for the contract."""
+    """Begins the orders and sweeps that a batch of bells names; see `runtime.lane.BatchWorker` for the contract."""
 
-    orders: Crew
-    sweeps: Crew
+    crew: OrderCrew
+    sweeps: SweepCrew
     around: ProviderSurroundings
 
     async def work(self, records: Sequence[ConsumedRecord], is_stale: Callable[[], bool]) -> "Bells":
-        """Begin the orders and sweeps, and set aside what nobody can read."""
+        """Begin what is rung for and set aside what nobody can read."""
         self.around.metrics.batch_commands.observe(len(records))
         dead_letters = DeadLetters(producer=self.around.dead_letters, metrics=self.around.metrics)
-        order_ids: list[UUID] = []
-        sweep_ids: list[UUID] = []
+        order_ids = []
+        sweep_ids = []
         letters: list[Parcel] = []
         for record in records:
             try:
@@ -98,8 +98,8 @@ class BellWorker:
             seconds=self.around.metrics.phase_seconds[Phase.REPLY],
         )
         await shipment.begin()
-        tasks = [*await self.orders.begin(order_ids), *await self.sweeps.begin(sweep_ids)]
-        return Bells(tasks=tasks, shipment=shipment)
+        await self.sweeps.begin(sweep_ids)
+        return Bells(tasks=await self.crew.begin(order_ids), shipment=shipment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ class Bells:
     shipment: Shipment
 
     async def settled(self) -> bool:
-        """Wait for the dead letters, and for orders and sweeps as long as is reasonable."""
+        """Wait for the dead letters, and for the orders as long as is reasonable."""
         if self.tasks:
             await asyncio.wait(self.tasks, timeout=SETTLE_SECONDS)
         return await self.shipment.settled()

@@ -32,14 +32,22 @@ class SweepFailedError(KeywayError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SweptAccount:
+    """How one provider account is called."""
+
+    client: ProviderClient
+    """The one that carries its orders too, so that both keep to one pace."""
+    orders: OrderBook
+    """Tells its pauses, and is told of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweeper:
-    """Carries sweeps out for the provider accounts that this worker has a client of."""
+    """Carries sweeps out for the provider accounts that this worker can call."""
 
     book: SweepBook
-    orders: OrderBook
     ours: OurBooks
-    clients: Mapping[str, ProviderClient]
-    """Provider account -> its one paced client."""
+    accounts: Mapping[str, SweptAccount]
     clock: SystemClock
     observer: SweepObserver
 
@@ -49,7 +57,7 @@ class Sweeper:
         Raises `UnavailableError` when the database does not answer; then it may be carried again.
         """
         sweep = await self.book.load(sweep_id)
-        if sweep is None or sweep.is_over or sweep.provider_account not in self.clients:
+        if sweep is None or sweep.is_over or sweep.provider_account not in self.accounts:
             return
         claim = await self.book.claim(sweep_id)
         if claim is None:
@@ -100,7 +108,7 @@ class Sweeper:
 
     async def _compared(self, account: str) -> Sequence[Difference]:
         """Compare; what differs is compared once more, so that what is only under way is not told."""
-        pause = await self.orders.pause(account)
+        pause = await self.accounts[account].orders.pause(account)
         if pause.paused_until is not None:
             raise SweepFailedError(f"the account pauses until {pause.paused_until:%H:%M:%S}Z ({pause.reason})")
         first = await self._once(account)
@@ -114,10 +122,10 @@ class Sweeper:
             ours = await self.ours.read(account)
             if ours is None:
                 raise SweepFailedError("there is no catalog yet: load one with `keyway catalog apply FILE`")
-            theirs = await Patrol(client=self.clients[account]).read(ours)
+            theirs = await Patrol(client=self.accounts[account].client).read(ours)
         except ProviderReadError as error:
             if error.pause is not Pause.NONE:
-                await self.orders.hold_off(account, error.pause)
+                await self.accounts[account].orders.hold_off(account, error.pause)
             raise SweepFailedError(f"the panel cannot be read: {error}") from None
         except ConfigurationError as error:
             raise SweepFailedError(str(error)) from None
@@ -126,7 +134,7 @@ class Sweeper:
     async def _note(self, claim: SweepClaim, differences: Sequence[Difference]) -> int | None:
         """Note the findings, a bounded number at once; return how many are new, None when the sweep was lost."""
         told = 0
-        findings = findings_of(tuple(differences))
+        findings = findings_of(tuple(differences), claim.provider_account)
         for start in range(0, len(findings), FINDINGS_AT_ONCE):
             new = await self.book.note(claim, findings[start : start + FINDINGS_AT_ONCE])
             if new is None:
