@@ -1,19 +1,25 @@
 """Sweeps on a real PostgreSQL and a real sandbox: what differs is found, nothing invented, told once, crash or not."""
 
+import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
 from shared.database.provider_comparison import PostgresOurSide
 from shared.domain.drift import DriftKind
+from shared.domain.provider_operation import Elid
+from shared.domain.provider_service import ServiceList
 from shared.domain.provider_sweep import SweepAsker, SweepState
 from shared.errors import StoreRefusedError
 from tests.integration.provider_rig import ACCOUNT, a_client, provider_rig
 from tests.integration.sweep_rig import CATALOG, PLANTS, SweepRig, a_sweeper
+from workers.provider.ports import ProviderClient
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services, pytest.mark.timeout(180)]
 
@@ -195,6 +201,65 @@ async def test_what_its_license_has_not_taken_in_yet_is_no_difference(rig: Sweep
     await rig.change_upstream(renewed, expires="2031-01-31", charged=True)
 
     assert (await rig.swept()).differences == ()
+
+
+class MeddlingClient:
+    """The real client; `meddle` is called before each read of the lists, with its number from 1."""
+
+    def __init__(self, client: ProviderClient, meddle: Callable[[int], Awaitable[object]]) -> None:
+        self._client = client
+        self._meddle = meddle
+        self._reads = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    async def read_services(self, canaries: Collection[Elid]) -> ServiceList:
+        self._reads += 1
+        await self._meddle(self._reads)
+        return await self._client.read_services(canaries)
+
+
+def meddled(rig: SweepRig, meddle: Callable[[int], Awaitable[object]]) -> SweepRig:
+    """Return the rig with a client that meddles."""
+    client: Any = MeddlingClient(rig.rig.client, meddle)
+    return replace(rig, sweeper=a_sweeper(rig.rig, rig.sweeps, client=client))
+
+
+async def test_what_differs_only_for_a_moment_is_not_told(rig: SweepRig) -> None:
+    passing, staying = await rig.hold(2)
+    await rig.change_upstream(passing, status=3)
+    await rig.change_upstream(staying, status=3)
+
+    async def heal(read: int) -> None:
+        if read == 2:
+            await rig.change_upstream(passing, status=2)
+
+    sweep = await meddled(rig, heal).swept()
+
+    assert [(each.kind, each.elid) for each in sweep.differences] == [(DriftKind.SUSPENDED, staying)]
+    assert len(await rig.told()) == 1
+
+
+async def test_a_worker_that_was_taken_for_dead_stops_reading(rig: SweepRig) -> None:
+    async def hang(_read: int) -> None:
+        await rig.rig.execute("UPDATE provider_sweep SET attempt = attempt + 1")  # another worker has begun it
+        await asyncio.Event().wait()
+
+    sweep = await meddled(rig, hang).swept()
+
+    assert sweep.state is SweepState.RUNNING, "it is the other worker's now"
+
+
+async def test_a_defect_ends_the_sweep_instead_of_repeating_for_ever(rig: SweepRig) -> None:
+    async def trip(_read: int) -> None:
+        raise KeyError("a defect")
+
+    with pytest.raises(KeyError):
+        await meddled(rig, trip).swept()
+
+    failure = await rig.rig.value("SELECT failure FROM provider_sweep WHERE state = 'failed'")
+    assert failure == "a defect of ours: KeyError"
 
 
 async def test_our_side_is_the_same_however_it_is_read_and_counts_what_orders_added_up_to(rig: SweepRig) -> None:
