@@ -87,6 +87,9 @@ class Settings(BaseModel):
     local_cache_dir: Path | None = Field(None, description="Local stack only: folder that keeps what was fetched")
     test_reuse: bool = Field(False, description="Tests only: leave the embedded servers running for the next run")  # noqa: FBT003 - pydantic takes the default first
 
+    provider_drift_patrol_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        300.0, description="Each provider account is compared with our licenses so often (scheduler)"
+    )
     provider_isplicense_url: str = Field("", description="Base address of the ISPlicense panel")
     provider_isplicense_user: str = Field("", description="Panel user")
     provider_isplicense_password: SecretStr = Field(SecretStr(""), description="Panel password")

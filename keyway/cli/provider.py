@@ -1,13 +1,12 @@
 """`keyway provider`: orders at the upstream provider as people see them, and the decisions that only people take.
 
-`drift` compares both sides both ways: exit status 1 when anything differs. `release`, `link` and `cancel` decide an
-order whose outcome stayed unknown (state `manual`); all are on record with the names of those who decided.
+`drift` has both sides compared by the provider role: exit status 1 when anything differs. `release`, `link` and
+`cancel` decide an order whose outcome stayed unknown (state `manual`); all are on record with who decided.
 """
 
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
@@ -20,10 +19,9 @@ from keyway.cli.refusal import RefusedError
 if TYPE_CHECKING:
     from shared.database.pool import Pool
     from shared.database.provider_oversight import PostgresProviderOversight
-    from shared.domain.drift import Difference, OurSide
+    from shared.domain.drift import Difference
     from shared.domain.provider_order import OrderState
     from shared.domain.provider_record import ProviderOrder
-    from shared.settings import Settings
 
 app = typer.Typer(help="Orders at the upstream provider.", add_completion=False, no_args_is_help=True)
 
@@ -31,7 +29,6 @@ FAILED = 1
 ORDERS_SHOWN_MAX = 50
 ALL_ORDERS_MAX = 10_000_000
 LOOK_AGAIN_SECONDS = 0.5
-SETTLE_DOWN_SECONDS = 2.0
 
 Outcome = TypeVar("Outcome")
 
@@ -128,16 +125,17 @@ def reconcile(
 
 
 @app.command()
-def drift(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Compare our licenses with the provider's lists and ledger, both ways; exit status 1 when anything differs."""
-    from keyway.cli.installation import settings_of
+def drift(
+    account: Annotated[list[str] | None, typer.Option(help="Only this provider account; may be repeated.")] = None,
+    wait_seconds: Annotated[float, typer.Option("--wait", min=0, help="Wait so long for the provider role.")] = 300.0,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Have our licenses compared with the provider's lists and ledger, both ways; exit status 1 when they differ."""
+    from keyway.cli.provider_drift import Patience, swept
 
-    settings = settings_of(state_dir)
-
-    async def look(oversight: "PostgresProviderOversight", pool: "Pool") -> "Sequence[Difference]":
-        return await _differences(oversight, pool, settings)
-
-    found = _run(look, state_dir)
+    patience = Patience(seconds=wait_seconds, shows_progress=not as_json and sys.stderr.isatty())
+    found = _run(lambda _oversight, pool: swept(pool, account or (), patience), state_dir)
     if as_json:
         _print_json({"differences": found, "cost": str(_cost(found))})
     elif found:
@@ -210,64 +208,6 @@ def _decide(
         _print_json({"order": order, "state": state})
     else:
         print(f"order {order} is {state.value} now")
-
-
-async def _differences(
-    oversight: "PostgresProviderOversight", pool: "Pool", settings: "Settings"
-) -> "Sequence[Difference]":
-    """Compare; what differs is compared once more, so that what is only under way is not told."""
-    from shared.clock import MachineClock
-    from shared.domain.drift import compare, lasting
-    from workers.provider.assembly import panel_client, provider_accounts
-    from workers.provider.patrol import Patrol
-
-    clock = MachineClock()
-    accounts = provider_accounts(settings)
-    patrols = {name: Patrol(client=panel_client(of_account, clock)) for name, of_account in accounts.items()}
-
-    async def once() -> "Sequence[Difference]":
-        ours = await _our_side(oversight, pool)
-        on_record = {each.service.account for each in ours.holdings} | {each.provider_account for each in ours.orders}
-        if strange := sorted(on_record - patrols.keys()):
-            raise RefusedError(
-                f"there are orders in provider account {', '.join(strange)}, which these settings do not have: "
-                "add it to KEYWAY_PROVIDER_ISPLICENSE_ACCOUNTS"
-            )
-        found: list[Difference] = []
-        for name, patrol in patrols.items():
-            mine = _of_account(ours, name)
-            found += (replace(each, account=name) for each in compare(mine, await patrol.read(mine)))
-        return found
-
-    first = await once()
-    if not first:
-        return first
-    await clock.sleep(SETTLE_DOWN_SECONDS)
-    return lasting(first, await once())
-
-
-def _of_account(ours: "OurSide", name: str) -> "OurSide":
-    """Return the part about one provider account: service ids of two accounts may be alike."""
-    return replace(
-        ours,
-        holdings=[each for each in ours.holdings if each.service.account == name],
-        orders=[each for each in ours.orders if each.provider_account == name],
-    )
-
-
-async def _our_side(oversight: "PostgresProviderOversight", pool: "Pool") -> "OurSide":
-    from shared.database.catalogs import PostgresCatalogs
-    from shared.domain.drift import Holding, OurSide
-
-    catalog = await PostgresCatalogs(pool).newer_than(0)
-    if catalog is None:
-        raise RefusedError("there is no catalog yet: load one with `keyway catalog apply FILE`")
-    held = await oversight.held_services()
-    return OurSide(
-        holdings=[Holding(license_id=each.license_id, service=each.service) for each in held],
-        orders=await oversight.orders(orders_max=ALL_ORDERS_MAX),
-        catalog=catalog,
-    )
 
 
 async def _undecided(oversight: "PostgresProviderOversight") -> "Sequence[ProviderOrder]":

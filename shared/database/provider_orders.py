@@ -59,6 +59,8 @@ LEASE_SECONDS: Final = 15.0
 CANARIES_PER_FUNCTION: Final = 1
 CANARY_AGE_SECONDS: Final = 30.0
 """A service this young may not stand in the lists yet."""
+RELEASED_DAYS: Final = 90
+"""Services released so long ago are not read any more; an order would have to be undecided for longer to miss them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,9 +277,12 @@ class PostgresProviderOrders:
             )
 
     async def linked(self, provider_account: str) -> LinkedServices:
-        """Return our services upstream, and which of them must stand in every complete list."""
+        """Return our services upstream, and which of them must stand in every complete list.
+
+        Those released more than `RELEASED_DAYS` ago are left out.
+        """
         async with borrowed(self._pool, "read linked services") as connection:
-            rows = await connection.fetch(LINKED, provider_account, CANARY_AGE_SECONDS)
+            rows = await connection.fetch(LINKED, provider_account, CANARY_AGE_SECONDS, RELEASED_DAYS)
             quarantined = await connection.fetch(QUARANTINED, provider_account)
         canaries: dict[str, list[Elid]] = {}
         for preferred in (True, False):  # a young service only where there is no older one

@@ -35,6 +35,12 @@ class AttentionKind(StrEnum):
     """A service is there and paid, but the provider does not show its key or last day."""
     FOREIGN_SERVICE = "foreign_service"
     """A service in our account that we did not order."""
+    SERVICE_MISSING = "service_missing"
+    """A license holds a service that is not there any more."""
+    SERVICE_DIFFERS = "service_differs"
+    """A service is not what our license says: day, product, address, nodes, whose it is."""
+    CHARGE_DIFFERS = "charge_differs"
+    """More or fewer charges than orders of ours, or one that nothing explains."""
 
 
 @dataclass(frozen=True, slots=True)

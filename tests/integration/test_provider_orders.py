@@ -305,18 +305,16 @@ async def test_people_link_release_and_cancel_what_is_theirs(rig: ProviderRig) -
     assert {order.order_id for order in await rig.oversight.orders(states=[OrderState.REFUSED])} == {ids[2]}
 
 
-async def test_a_finding_is_told_once_while_it_is_open(rig: ProviderRig) -> None:
-    async def find() -> bool:
-        return await rig.oversight.find(
-            ACCOUNT, AttentionKind.SURPLUS_SERVICE, elid=Elid(9), license_id=None, detail="service 9: nobody needs it"
-        )
-
-    assert await find()
-    assert not await find()
-    (finding,) = await rig.oversight.findings(ACCOUNT)
-    assert finding.elid == 9
-    assert await rig.oversight.close_findings(ACCOUNT, still_open=[]) == 1
-    assert await find(), "it is back"
+async def test_services_released_long_ago_are_not_read_any_more(rig: ProviderRig) -> None:
+    for elid in (1, 2):
+        await rig.book.close(await claimed(rig, await rig.store()), confirmed(elid), SEEN)
+        release = await claimed(rig, await rig.store(kind=StepKind.END, elid=Elid(elid)))
+        await rig.book.close(release, confirmed(elid), SEEN)
+    await rig.execute(
+        "UPDATE provider_order SET decided_at = decided_at - interval '91 days' WHERE kind = 'end' AND elid = 1"
+    )
+    linked = await rig.book.linked(ACCOUNT)
+    assert (set(linked.by_elid), linked.released) == ({2}, {2})
 
 
 async def test_a_termination_cancels_what_was_not_sent(rig: ProviderRig) -> None:

@@ -170,9 +170,9 @@ def user_of(account: str) -> str:
 
 
 def drift(stack: WholeStack) -> str:
-    """Return what `keyway provider drift` prints; empty when both sides agree."""
+    """Return what `keyway provider drift` prints, as the provider worker found it; empty when both sides agree."""
     command = [sys.executable, "-m", "keyway", "provider", "drift", "--state-dir", str(stack.state)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     return done.stdout + done.stderr + (f"exit status {done.returncode}" if done.returncode else "")
 
 

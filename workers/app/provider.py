@@ -1,4 +1,4 @@
-"""The provider role: orders carried out upstream, outcomes handed back as commands."""
+"""The provider role: orders carried out upstream, outcomes handed back as commands, both sides compared."""
 
 import asyncio
 import secrets
@@ -16,8 +16,10 @@ from shared.contracts.topics import (
 )
 from shared.database.pool import open_pool, ping
 from shared.database.provider_accounts import PostgresProviderAccounts
+from shared.database.provider_comparison import PostgresOurSide
 from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_pauses import PauseTimes
+from shared.database.provider_sweeps import PostgresProviderSweeps
 from shared.kafka import (
     command_producer,
     dead_letter_producer,
@@ -34,13 +36,15 @@ from workers.provider.crew import OrderCrew
 from workers.provider.observing import LoggingProviderObserver
 from workers.provider.runner import OrderRunner
 from workers.provider.subscriber import ProviderSurroundings, provider_requests
+from workers.provider.sweep_crew import SweepCrew
+from workers.provider.sweeping import Sweeper, SweptAccount
 from workers.runtime.process import settle_garbage_collector
 
 PROVIDER_CONNECTIONS_MAX = 8
 
 
 async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
-    """Carry provider orders out, as `provider.requests` rings for them, until `stop` is set."""
+    """Carry provider orders and sweeps out, as `provider.requests` rings for them, until `stop` is set."""
     require_c_extensions()
     clock = MachineClock()
     registry = CollectorRegistry()
@@ -63,10 +67,11 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
         announcer = KafkaAnnouncer(producer=outcomes, topic=settings.topic_prefix + LICENSE_COMMANDS)
         registered = PostgresProviderAccounts(pool)
         await registered.enroll({name: claim_limits(each).unresolved_max for name, each in accounts.items()})
+        books = {name: PostgresProviderOrders(pool, _pause_times(each)) for name, each in accounts.items()}
 
         def runner(name: str, of_account: Settings) -> OrderRunner:
             return order_runner(
-                PostgresProviderOrders(pool, _pause_times(of_account)),
+                books[name],
                 clients[name],
                 announcer,
                 limits=claim_limits(of_account),
@@ -79,6 +84,14 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
 
         carry = {name: runner(name, of_account).carry for name, of_account in accounts.items()}
         crew = OrderCrew(carry, registered.account_of, clock, chance)
+        sweeper = Sweeper(
+            book=PostgresProviderSweeps(pool),
+            ours=PostgresOurSide(pool),
+            accounts={name: SweptAccount(client=clients[name], orders=books[name]) for name in accounts},
+            clock=clock,
+            observer=observer,
+        )
+        sweeps = SweepCrew(sweeper.carry)
         surroundings = ProviderSurroundings(
             bootstrap=bootstrap,
             topic_prefix=settings.topic_prefix,
@@ -92,7 +105,7 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             chance=chance,
             when_joined=settle_garbage_collector,
         )
-        await beside(provider_requests(crew, surroundings).run(stop), crew.run())
+        await beside(provider_requests(crew, sweeps, surroundings).run(stop), crew.run(), sweeps.run())
 
 
 def _pause_times(settings: Settings) -> PauseTimes:

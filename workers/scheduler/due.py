@@ -11,6 +11,8 @@ LICENSE_END = timedelta(hours=36)
 """From the beginning of a license's last day to noon of the next one, when it ends (`domain.term.expires_at`)."""
 RESULTS_KEPT_DAYS = 8
 """A day longer than the command topic remembers."""
+SWEEPS_KEPT_DAYS = 30
+"""What lasts of a sweep are its findings; the comparison itself is only looked back at."""
 
 
 def latest_day_over(now: datetime) -> date:
