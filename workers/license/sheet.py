@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from shared.contracts.codec import decode_envelope
-from shared.contracts.commands import LicenseCommand, TerminateLicense
+from shared.contracts.commands import LicenseCommand, RecordProviderOutcome, TerminateLicense
 from shared.contracts.envelope import Envelope
 from shared.contracts.identifiers import CommandId, LicenseId, license_id
 from shared.contracts.key_commands import KeyCommand
@@ -106,7 +106,7 @@ class Sheet:
         if is_expired(envelope, self._desk.system_now):
             return self._expire(received), ()
         file = self._file(envelope)
-        handling = file.handle(received, self._desk, self._beside(envelope))
+        handling = file.handle(received, self._desk, self._beside(envelope, file))
         result = self._record(received, file, handling)
         return result, (*handling.told, *self._let_line_go_on(file))
 
@@ -119,7 +119,7 @@ class Sheet:
             if is_expired(envelope, self._desk.system_now):
                 result = self._expire(received, left_line=True)
             else:
-                handling = file.handle(received, self._desk, self._beside(envelope))
+                handling = file.handle(received, self._desk, self._beside(envelope, file))
                 result = self._record(received, file, handling, left_line=True)
                 replies += handling.told
             if waiting.address is not None and result.reply.status not in UNSENT:
@@ -136,14 +136,14 @@ class Sheet:
         for key, events in handling.decision.elsewhere.items():
             self._keep_beside(self._files[key].take_beside(received, events, self._desk))
             self._note(key, self._files[key])
-        if isinstance(received.envelope.command, KeyCommand):
+        if effect.license_id in self._relatives.keys or isinstance(received.envelope.command, KeyCommand):
             self._note(effect.license_id, file)
         if effect.named is not None:
             self._requests[effect.named.account, effect.named.name] = KnownRequest(
                 body_sha256=effect.named.body_sha256,
-                status=effect.reply.status,
-                meta=effect.reply.meta,
-                body=effect.reply.body,
+                status=effect.named.reply.status,
+                meta=effect.named.reply.meta,
+                body=effect.named.reply.body,
             )
         return self._keep(effect, body)
 
@@ -192,9 +192,14 @@ class Sheet:
         file.usage = found.usage.get(key)
         return file
 
-    def _beside(self, envelope: Envelope) -> Beside:
-        """Return what the case of a command looks at beside its own license."""
-        command = envelope.command
+    def _beside(self, envelope: Envelope, file: CaseFile) -> Beside:
+        """Return what the case of a command looks at beside its own license.
+
+        An outcome is decided with what the command asks that waits for it.
+        """
+        command: LicenseCommand = envelope.command
+        if isinstance(command, RecordProviderOutcome) and file.open is not None:
+            command = file.open.command
         if not isinstance(command, KeyCommand):
             return Beside(parent=self._parent(envelope))
         named, owners = request_name(command), self._found.keys.owners
