@@ -1,29 +1,20 @@
 """The beginning of an operation upstream: the data it needs, the license it belongs to, the first order."""
 
-from shared.contracts.commands import Operation
+from shared.contracts.commands import Operation, ProvidedCommand
 from shared.contracts.outcomes import RejectionCode
 from shared.domain.case import Case, Rules
 from shared.domain.catalog import Product
 from shared.domain.decision import Decision, Pending, Rejected
 from shared.domain.license import LicenseStatus
-from shared.domain.open_operation import OpenOperation, ProvidedCommand
+from shared.domain.open_operation import OpenOperation
 from shared.domain.provider_operation import Elid
 from shared.domain.provisioning import ServerData, Step, UpstreamService, fault_of, is_module, merged
 
 
-def begin(
-    case: Case,
-    command: ProvidedCommand,
-    data: ServerData,
-    steps: tuple[Step, ...],
-    rules: Rules,
-    *,
-    key_operations: tuple[str, ...] = (),
-) -> Decision:
+def begin(case: Case, command: ProvidedCommand, data: ServerData, steps: tuple[Step, ...], rules: Rules) -> Decision:
     """Return the decision that opens the operation with its first order, or refuses while orders are not taken.
 
     Nothing is stored while the provider's breaker is open: the caller gets 503 (docs/protocols/isplicense.md 11).
-    `key_operations` are those of a modification of a key.
     """
     if not rules.provider_accepts:
         return Decision(answer=Rejected(RejectionCode.PROVIDER_UNAVAILABLE, {"number": command.number}))
@@ -32,7 +23,6 @@ def begin(
         data=data,
         steps=steps,
         service=case.license.service if case.license is not None else None,
-        key_operations=key_operations,
     )
     return Decision(answer=Pending(), open=opened, order=opened.step)
 

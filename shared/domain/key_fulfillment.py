@@ -14,7 +14,7 @@ from shared.domain.decision import Decision, KeyState, Noted, Rejected
 from shared.domain.key_modification import KeyOperation
 from shared.domain.key_requests import carried_out, surroundings, view_of, visible
 from shared.domain.open_operation import Attention, AttentionKind, OpenOperation
-from shared.domain.provisioning import Step, UpstreamService, plan_end
+from shared.domain.provisioning import Step, StepKind, UpstreamService, plan_end
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def undo(case: Case, open_operation: OpenOperation, service: UpstreamService | N
     """
     decision = Decision(answer=Noted(), settled_answer=answer)
     held = None if case.license is None else case.license.service
-    if service is None or (held is not None and held.elid == service.elid):
+    if open_operation.steps[0].kind is not StepKind.ORDER or service is None or service == held:
         return decision
     text = (
         f"service {service.elid} ({service.sku}) was ordered for a modification of the key that could not be carried"

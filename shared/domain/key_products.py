@@ -17,8 +17,7 @@ from shared.domain.events import LicenseUpgraded
 from shared.domain.key_details import KeyDetails
 from shared.domain.key_items import PriceList
 from shared.domain.license import License, LicenseStatus, seen_by_owner
-from shared.domain.provisioning import Step, UpstreamService, fault_of
-from shared.domain.upgrade import steps_to
+from shared.domain.provisioning import Step, UpstreamService, fault_of, is_module, plan_change, plan_order
 
 
 def held_product(key: KeyDetails, catalog: Catalog) -> Listed | None:
@@ -64,7 +63,11 @@ def steps_towards(license: License, target: Listed) -> tuple[Step, ...] | Reject
     fault = fault_of(license.service.data, target.product)
     if fault is not None:
         return _refused(target.product_id, fault)
-    return steps_to(target.product, license.service, license.service.data)
+    if target.product.sku == license.service.sku:
+        return plan_change(target.product, license.service, license.service.data)
+    if is_module(target.product):
+        return _refused(target.product_id, "a module is changed where it was bought")
+    return plan_order(target.product, license.service.data, None)
 
 
 def switched(

@@ -171,7 +171,9 @@ def _modified(case: Case, command: ModifyKey, working: Working, around: Surround
     done = carried_out(operations, command, working, around)
     if isinstance(done, Rejected) or not done.steps:
         return _decision(done, command, around)
-    return begin(case, command, done.steps[0].data, done.steps, rules, key_operations=operations)
+    begun = begin(case, command, done.steps[0].data, done.steps, rules)
+    opened = None if begun.open is None else replace(begun.open, key_operations=operations)
+    return replace(begun, open=opened)
 
 
 def _planned(command: ModifyKey, working: Working, around: Surroundings) -> tuple[KeyOperation, ...] | Rejected:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from uuid import UUID
 
-from shared.contracts.commands import LicenseCommand, Operation
+from shared.contracts.commands import LicenseCommand, Operation, ProvidedCommand
 from shared.contracts.key_commands import ModifyKey
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.provisioning import ServerData, Step, StepKind, UpstreamService
@@ -41,10 +41,6 @@ class Attention:
 
     kind: AttentionKind
     text: str
-
-
-ProvidedCommand = Operation | ModifyKey
-"""The commands that may have to wait for a provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

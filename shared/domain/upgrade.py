@@ -6,12 +6,12 @@ from shared.contracts.commands import UpgradeLicense
 from shared.contracts.outcomes import RejectionCode
 from shared.domain.begin import begin, server_data
 from shared.domain.case import Case, Rules
-from shared.domain.catalog import Listed, Product
+from shared.domain.catalog import Listed
 from shared.domain.decision import Alert, AlertKind, CurrentBody, Decision, Rejected
 from shared.domain.events import LicenseUpgraded
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.license import License, LicenseStatus
-from shared.domain.provisioning import ServerData, Step, UpstreamService, plan_change, plan_order
+from shared.domain.provisioning import UpstreamService, plan_change, plan_order
 from shared.domain.refusals import (
     earlier_expiry,
     listed_for,
@@ -74,17 +74,15 @@ def _upgrade_upstream(
     data = server_data(case, command, target.product, held=service)
     if isinstance(data, Rejected):
         return Decision(answer=data)
-    steps = steps_to(target.product, service, data)
+    if target.product.sku == service.sku:
+        steps = plan_change(target.product, service, data)
+    else:
+        steps = plan_order(target.product, data, None)
     if steps:
         return begin(case, command, data, steps, rules)
     if command.product == license.product:
         return Decision(answer=CurrentBody(fingerprint_of(command)))
     return switch(license, command, now=now, service=service)
-
-
-def steps_to(target: Product, service: UpstreamService, data: ServerData) -> tuple[Step, ...]:
-    """Return what is asked upstream so that the license can hold `target`; empty when its service serves as it is."""
-    return plan_change(target, service, data) if target.sku == service.sku else plan_order(target, data, None)
 
 
 def _state_refusal(license: License | None, command: UpgradeLicense) -> Rejected | None:

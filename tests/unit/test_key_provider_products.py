@@ -374,6 +374,18 @@ def test_a_product_that_needs_no_other_service_is_switched_at_once() -> None:
     assert (changed.product, changed.service) == ("NFR-ISPMGR6-LITE", lite().service)
 
 
+def test_a_module_is_exchanged_only_where_it_was_bought() -> None:
+    products = dict(CATALOG.products)
+    small = products["SOFTACULOUS-ISPMGR5"]
+    products["LARGE-MODULE"] = replace(small, sku="LARGE-MODULE")
+    products[small.sku] = replace(small, upgrades_to=("LARGE-MODULE",))
+    rules = Rules(catalog=Catalog(version=2, products=products))
+    service = UpstreamService(elid=OLD, sku=small.sku, data=ServerData(parent_number="00481515"), expires_on=None)
+    on = lite(product=small.sku, service=service)
+    code, told_of = refusal(decided(modify(on, items=(WantedItem(item="LARGE-MODULE"),)), on, rules=rules))
+    assert (code, told_of["reason"]) == ("key_items_refused", "a module is changed where it was bought")
+
+
 def test_the_reference_of_the_item_stays_unless_the_request_gives_another() -> None:
     on = lite(key={"items": (KeyItem(item="ISPMGR6-LITE", external_id="S-1", unmatched=True),)})
     kept = after(on, told(opened(decided(modify(on, items=PRO), on)), on)).key

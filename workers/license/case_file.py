@@ -50,7 +50,8 @@ from shared.domain.provisioning import Step, operation_of
 from shared.domain.usage import UsageOnFile, UsageTold
 from workers.license.activation_data import server_data_of
 from workers.license.desk import Desk, body_of
-from workers.license.stored_replies import name_of, stored_reply
+from workers.license.request_names import name_of
+from workers.license.stored_replies import stored_reply
 from workers.license.telling import attention_event, cause_of, intake_outcome, outbox_events, story_of
 
 REPLY_ADDRESSES_MAX = 8

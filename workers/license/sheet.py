@@ -106,7 +106,7 @@ class Sheet:
         if is_expired(envelope, self._desk.system_now):
             return self._expire(received), ()
         file = self._file(envelope)
-        handling = file.handle(received, self._desk, self._beside(envelope, file))
+        handling = file.handle(received, self._desk, self._beside(_waited_for(envelope, file)))
         result = self._record(received, file, handling)
         return result, (*handling.told, *self._let_line_go_on(file))
 
@@ -119,7 +119,7 @@ class Sheet:
             if is_expired(envelope, self._desk.system_now):
                 result = self._expire(received, left_line=True)
             else:
-                handling = file.handle(received, self._desk, self._beside(envelope, file))
+                handling = file.handle(received, self._desk, self._beside(envelope))
                 result = self._record(received, file, handling, left_line=True)
                 replies += handling.told
             if waiting.address is not None and result.reply.status not in UNSENT:
@@ -192,14 +192,9 @@ class Sheet:
         file.usage = found.usage.get(key)
         return file
 
-    def _beside(self, envelope: Envelope, file: CaseFile) -> Beside:
-        """Return what the case of a command looks at beside its own license.
-
-        An outcome is decided with what the command asks that waits for it.
-        """
-        command: LicenseCommand = envelope.command
-        if isinstance(command, RecordProviderOutcome) and file.open is not None:
-            command = file.open.command
+    def _beside(self, envelope: Envelope) -> Beside:
+        """Return what the case of a command looks at beside its own license."""
+        command = envelope.command
         if not isinstance(command, KeyCommand):
             return Beside(parent=self._parent(envelope))
         named, owners = request_name(command), self._found.keys.owners
@@ -240,6 +235,13 @@ class Sheet:
             return self._files[key].license
         stored = self._found.loaded.licenses.get(key)
         return None if stored is None else stored.license
+
+
+def _waited_for(envelope: Envelope, file: CaseFile) -> Envelope:
+    """Return an outcome with the command that waits for it, which says what deciding it must know."""
+    if isinstance(envelope.command, RecordProviderOutcome) and file.open is not None:
+        return replace(envelope, command=file.open.command)
+    return envelope
 
 
 def commands_in(lines: Iterable[tuple[WaitingCommand, ...]]) -> Iterator[LicenseCommand]:

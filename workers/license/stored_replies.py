@@ -5,9 +5,7 @@ from datetime import datetime
 from typing import assert_never
 
 from shared.contracts.codec import encode_details, encode_key_structure, encode_usage_report
-from shared.contracts.commands import LicenseCommand
-from shared.contracts.key_commands import KeyCommand
-from shared.contracts.outcomes import RejectionCode, TerminationOutcome
+from shared.contracts.outcomes import TerminationOutcome
 from shared.contracts.replies import ReplyStatus
 from shared.domain.decision import (
     Answer,
@@ -21,11 +19,10 @@ from shared.domain.decision import (
     Termination,
     Waiting,
 )
-from shared.domain.effects import RequestName, StoredReply
+from shared.domain.effects import StoredReply
 from shared.domain.key_structure import full_structure
 from shared.domain.license import License
 from shared.domain.usage import UsageTold
-from workers.license.key_questions import request_name
 
 TERMINATION_REPLIES: Mapping[TerminationOutcome, ReplyStatus] = {
     TerminationOutcome.TERMINATED: ReplyStatus.TERMINATED,
@@ -39,10 +36,6 @@ UNTOLD: Mapping[type[Answer], ReplyStatus] = {
     Done: ReplyStatus.NOTED,
 }
 """Answers that are remembered but told to nobody."""
-NEVER_REMEMBERED = frozenset(
-    {RejectionCode.KEY_REPEAT_DIFFERS, RejectionCode.LICENSE_BUSY, RejectionCode.PROVIDER_UNAVAILABLE}
-)
-"""Refusals that are no answer to a named request: the first is about its name, the others ask to try again later."""
 
 
 def stored_reply(answer: Answer, license: License | None, business_now: datetime) -> StoredReply:
@@ -85,13 +78,3 @@ def _key_reply(answer: KeyState, business_now: datetime) -> StoredReply:
         meta=str(answer.view.details.key_id).encode("ascii"),
         body=encode_key_structure(full_structure(answer.view, business_now)) if answer.is_told else b"",
     )
-
-
-def name_of(command: LicenseCommand, answer: Answer, reply: StoredReply) -> RequestName | None:
-    """Return the name under which the reply is to be remembered; what waits, or was remembered before, has none."""
-    if not isinstance(command, KeyCommand) or isinstance(answer, SameAgain | Waiting | Pending):
-        return None
-    named = request_name(command)
-    if named is None or (isinstance(answer, Rejected) and answer.code in NEVER_REMEMBERED):
-        return None
-    return RequestName(account=command.asked_by, name=named.key, body_sha256=named.body_sha256, reply=reply)
