@@ -43,10 +43,10 @@ def record_outcome(case: Case, command: RecordProviderOutcome, rules: Rules, *, 
     open_operation = case.open
     if open_operation is None or open_operation.order_id != command.order_id:
         return _released(case, command)
+    if not command.confirmed and isinstance(open_operation.command, ModifyKey):
+        return _settled(undo(case, open_operation, open_operation.service, refusal_answer(command)), command)
     if command.confirmed:
         return _go_on(case, open_operation, command, rules, now)
-    if isinstance(open_operation.command, ModifyKey):
-        return _settled(undo(case, open_operation, open_operation.service, refusal_answer(command)), command)
     if open_operation.step.kind is StepKind.NODES and open_operation.service is not None and _ordered(open_operation):
         # The service is there and paid: the license is issued, and people see to the nodes.
         text = f"order {command.order_id}: {open_operation.data.nodes} nodes were refused ({command.refusal})"
