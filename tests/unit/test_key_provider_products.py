@@ -1,5 +1,6 @@
 """A modification that needs a provider: planned and checked first, carried out when it is confirmed, or not at all."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, timedelta
@@ -11,6 +12,7 @@ import pytest
 from shared.contracts.commands import CloseUpstream, LicensingModel, RecordProviderOutcome, UpgradeLicense
 from shared.contracts.key_commands import KeyReference, ModifyKey, WantedActivation, WantedItem
 from shared.contracts.outcomes import PARTNER_ERROR_TYPES
+from shared.database.provider_writes import OPEN_OPERATION
 from shared.domain.case import Case, Rules
 from shared.domain.catalog import Catalog, ProviderOffer
 from shared.domain.decide import LINE_MAX, decide
@@ -420,11 +422,20 @@ def test_local_changes_of_a_provider_product_wait_for_nobody() -> None:
     assert not any(isinstance(event, LicenseUpgraded | ServiceChanged) for event in decision.events + suspended.events)
 
 
-def test_a_plan_is_what_a_modification_of_this_type_says() -> None:
-    """What is stored between the two transactions is the command itself, null and omitted apart."""
+def test_the_stored_plan_keeps_null_and_omitted_apart() -> None:
     on = lite()
     command = modify(on, items=PRO, address=None, nickname=None, configuration_id=None)
     begun = opened(decided(command, on))
-    assert isinstance(begun.command, ModifyKey)
-    assert begun.command.members == members(items=PRO, address=None, nickname=None, configuration_id=None)
-    assert begun.key_operations == ("UPGRADE",)
+    read = OPEN_OPERATION.validate_json(OPEN_OPERATION.dump_json(begun))
+    assert read == begun
+    assert read.key_operations == ("UPGRADE",)
+    assert isinstance(read.command, ModifyKey)
+    assert read.command.members == members(items=PRO, address=None, nickname=None, configuration_id=None)
+    assert read.is_repeated_by(command)
+
+
+def test_an_operation_stored_before_there_were_plans_of_keys_is_read() -> None:
+    begun = opened(decided_isv(lite()))
+    stored = json.loads(OPEN_OPERATION.dump_json(begun))
+    del stored["key_operations"]
+    assert OPEN_OPERATION.validate_json(json.dumps(stored)) == begun
