@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from shared.contracts.key_commands import KeyCommand
+from shared.contracts.key_commands import KeyCommand, ModifyKey
 
 
 class LicensingModel(StrEnum):
@@ -204,3 +204,5 @@ RequestedCommand = SuspendLicense | ResumeLicense | RecordActivation
 LicenseCommand = CallersCommand | RequestedCommand | KeyCommand | RecordProviderOutcome | LapseLicense | CloseUpstream
 Operation = PurchaseLicense | RenewLicense | UpgradeLicense
 """The commands that issue a body and leave a fingerprint."""
+ProvidedCommand = Operation | ModifyKey
+"""The commands that may have to wait for a provider."""

@@ -1,6 +1,6 @@
 """The beginning of an operation upstream: the data it needs, the license it belongs to, the first order."""
 
-from shared.contracts.commands import Operation
+from shared.contracts.commands import Operation, ProvidedCommand
 from shared.contracts.outcomes import RejectionCode
 from shared.domain.case import Case, Rules
 from shared.domain.catalog import Product
@@ -10,7 +10,7 @@ from shared.domain.open_operation import OpenOperation
 from shared.domain.provisioning import ServerData, Step, UpstreamService, fault_of, is_module, merged
 
 
-def begin(case: Case, command: Operation, data: ServerData, steps: tuple[Step, ...], rules: Rules) -> Decision:
+def begin(case: Case, command: ProvidedCommand, data: ServerData, steps: tuple[Step, ...], rules: Rules) -> Decision:
     """Return the decision that opens the operation with its first order, or refuses while orders are not taken.
 
     Nothing is stored while the breaker of the provider account is open, or where this installation has no such

@@ -9,10 +9,12 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from shared.contracts.commands import PurchaseLicense, RecordProviderOutcome, RenewLicense, UpgradeLicense
+from shared.contracts.key_commands import ModifyKey
 from shared.contracts.outcomes import RejectionCode
 from shared.domain.case import Case, Rules
 from shared.domain.decision import Decision, Noted, Rejected
 from shared.domain.events import ServiceChanged
+from shared.domain.key_fulfillment import Fulfilled, finish, undo
 from shared.domain.license import License, LicenseStatus
 from shared.domain.open_operation import Attention, AttentionKind, OpenOperation, confirmed
 from shared.domain.provider_operation import Elid
@@ -30,6 +32,8 @@ def record_outcome(case: Case, command: RecordProviderOutcome, rules: Rules, *, 
     open_operation = case.open
     if open_operation is None or open_operation.order_id != command.order_id:
         return _released(case, command)
+    if not command.confirmed and isinstance(open_operation.command, ModifyKey):
+        return _settled(undo(case, open_operation, open_operation.service, refusal_answer(command)), command)
     if command.confirmed:
         return _go_on(case, open_operation, command, rules, now)
     is_addition = open_operation.step.kind in (StepKind.NODES, StepKind.PROLONG)
@@ -118,6 +122,10 @@ def _end(case: Case, open_operation: OpenOperation, service: UpstreamService, ru
             assert case.license is not None  # noqa: S101 - as above
             done = switch(case.license, command, now=now, service=service)
             releases = _superseded(case.license, service, rules)
+        case ModifyKey():
+            assert case.license is not None  # noqa: S101 - as above
+            superseded = _superseded(case.license, service, rules)
+            return finish(case, open_operation, command, Fulfilled(service, superseded), rules, now=now)
         case _:
             assert_never(command)
     return replace(done, answer=Noted(), settled_answer=done.answer, releases=releases)
