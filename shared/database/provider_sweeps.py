@@ -37,7 +37,8 @@ ON CONFLICT (provider_account) WHERE state = 'asked' DO UPDATE SET due_at = cloc
 RETURNING sweep_id
 """
 NEGLECTED: Final[LiteralString] = """
-SELECT a.name FROM provider_account a WHERE a.in_use AND NOT EXISTS (SELECT FROM provider_sweep s WHERE s.provider_account = a.name
+SELECT a.name FROM provider_account a WHERE a.in_use AND NOT EXISTS (SELECT FROM provider_sweep s
+    WHERE s.provider_account = a.name
     AND (s.state IN ('asked', 'running') OR s.asked_at > clock_timestamp() - make_interval(secs => $1)))
 ORDER BY a.name
 """

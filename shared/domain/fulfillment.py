@@ -32,11 +32,12 @@ def record_outcome(case: Case, command: RecordProviderOutcome, rules: Rules, *, 
     open_operation = case.open
     if open_operation is None or open_operation.order_id != command.order_id:
         return _released(case, command)
-    if not command.confirmed and isinstance(open_operation.command, ModifyKey):
-        return _settled(undo(case, open_operation, open_operation.service, refusal_answer(command)), command)
     if command.confirmed:
         return _go_on(case, open_operation, command, rules, now)
-    is_addition = open_operation.step.kind in (StepKind.NODES, StepKind.PROLONG)
+    kind = open_operation.step.kind
+    if isinstance(open_operation.command, ModifyKey) and kind is not StepKind.PROLONG:
+        return _settled(undo(case, open_operation, open_operation.service, refusal_answer(command)), command)
+    is_addition = kind in (StepKind.NODES, StepKind.PROLONG)
     if is_addition and open_operation.service is not None and _ordered(open_operation):
         return _settled(_without(case, open_operation, open_operation.service, command, rules, now), command)
     return _give_up(case, open_operation, command, now)
@@ -92,18 +93,19 @@ def _next(case: Case, open_operation: OpenOperation, service: UpstreamService, r
 
 
 def _lacking(case: Case, open_operation: OpenOperation, service: UpstreamService) -> tuple[Step, ...]:
-    """Return the periods that the service ordered by an UPGRADE lacks until the license's last day, decided once.
+    """Return the periods that the service ordered by an upgrade lacks until the license's last day, decided once.
 
     The order paid one period from today; the license is paid until its last day. Until the next RENEW, which would
     find the gap by the same rule, nobody else could close it.
     """
     command = open_operation.command
-    if not isinstance(command, UpgradeLicense) or not _ordered(open_operation):
+    if not isinstance(command, UpgradeLicense | ModifyKey) or not _ordered(open_operation):
         return ()
     if any(step.kind is StepKind.PROLONG for step in open_operation.steps):
         return ()
     assert case.license is not None  # noqa: S101 - nothing ends a license while an operation is open
-    until = command.expires_on or case.license.expires_on
+    asked_until = command.expires_on if isinstance(command, UpgradeLicense) else None
+    until = asked_until or case.license.expires_on
     assert until is not None  # noqa: S101 - only a tombstone has none, and it is never upgraded
     return plan_periods(open_operation.step.product, service, open_operation.data, until)
 

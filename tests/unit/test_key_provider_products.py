@@ -14,7 +14,7 @@ from shared.contracts.key_commands import KeyReference, ModifyKey, WantedActivat
 from shared.contracts.outcomes import PARTNER_ERROR_TYPES
 from shared.database.provider_writes import OPEN_OPERATION
 from shared.domain.case import Case, Rules
-from shared.domain.catalog import Catalog, ProviderOffer
+from shared.domain.catalog import FIRST_PROVIDER_ACCOUNT, Catalog, ProviderOffer
 from shared.domain.decide import LINE_MAX, decide
 from shared.domain.decision import Decision, KeyState, Pending, Rejected, Waiting
 from shared.domain.events import LicenseUpgraded, ServiceChanged
@@ -126,6 +126,31 @@ def test_an_upgrade_is_ordered_first_and_nothing_else_happens() -> None:
     assert begun.key_operations == ("UPGRADE", "IPBIND", "NICKNAME", "AUTORENEW")
 
 
+def test_the_periods_that_the_new_service_lacks_are_paid_before_the_modification_is_carried_out() -> None:
+    on = lite(expires_on=date(2024, 6, 15))
+    begun = opened(decided(modify(on, items=PRO), on))
+
+    ordered = told(begun, on, service_expires_on=date(2024, 4, 30))
+
+    assert ordered.events == ()
+    assert ordered.open is not None
+    lacking = [step.expires_before for step in ordered.open.steps if step.kind is StepKind.PROLONG]
+    assert lacking == [date(2024, 4, 30), date(2024, 5, 30)]
+
+
+def test_a_refused_period_leaves_the_modification_and_a_finding_because_the_service_is_paid() -> None:
+    on = lite(expires_on=date(2024, 5, 15))
+    begun = opened(decided(modify(on, items=PRO, nickname="eu-7"), on))
+    ordered = told(begun, on, service_expires_on=date(2024, 4, 30))
+    assert ordered.open is not None
+    prolonging = replace(ordered.open, order_id=ORDER_ID)
+
+    done = told(prolonging, on, confirmed=False, service_id=None, refusal="no_money")
+
+    assert kinds(done) == ["upgraded", "modified"]
+    assert [found.kind for found in done.attention] == [AttentionKind.PERIOD_REFUSED]
+
+
 def test_once_confirmed_the_whole_plan_is_carried_out_in_one_go() -> None:
     on = lite()
     command = modify(on, items=PRO, nickname="eu-7", address="203.0.113.7", configuration_id=502, auto_renew=False)
@@ -225,7 +250,7 @@ def test_a_price_list_holds_for_products_too() -> None:
 
 def test_nothing_begins_while_the_provider_takes_no_orders() -> None:
     on = lite()
-    busy = replace(RULES, provider_accepts=False)
+    busy = replace(RULES, provider_accounts={FIRST_PROVIDER_ACCOUNT: False})
     assert refusal(decided(modify(on, items=PRO, nickname="x"), on, rules=busy))[0] == "provider_unavailable"
     assert structure(decided(modify(on, nickname="x"), on, rules=busy))["nickname"] == "x"
 
