@@ -60,7 +60,7 @@ def _without(
         text = f"order {command.order_id}: {open_operation.data.nodes} nodes were refused ({command.refusal})"
         finding = Attention(AttentionKind.NODES_REFUSED, text)
         decision = _next(case, open_operation, service, rules, now)
-    return replace(decision, attention=(finding,))
+    return replace(decision, attention=(finding, *decision.attention))
 
 
 def _go_on(

@@ -10,13 +10,15 @@ from uuid import UUID
 import pytest
 
 from shared.contracts.commands import CloseUpstream, LicensingModel, RecordProviderOutcome, UpgradeLicense
-from shared.contracts.key_commands import KeyReference, ModifyKey, WantedActivation, WantedItem
-from shared.contracts.outcomes import PARTNER_ERROR_TYPES
+from shared.contracts.key_commands import Idempotency, KeyReference, ModifyKey, WantedActivation, WantedItem
+from shared.contracts.outcomes import PARTNER_ERROR_TYPES, RejectionCode
+from shared.contracts.replies import ReplyStatus
 from shared.database.provider_writes import OPEN_OPERATION
 from shared.domain.case import Case, Rules
 from shared.domain.catalog import FIRST_PROVIDER_ACCOUNT, Catalog, ProviderOffer
 from shared.domain.decide import LINE_MAX, decide
 from shared.domain.decision import Decision, KeyState, Pending, Rejected, Waiting
+from shared.domain.effects import StoredReply
 from shared.domain.events import LicenseUpgraded, ServiceChanged
 from shared.domain.key_details import KeyItem, ParentKey, details_of_foreign
 from shared.domain.key_owners import LinkedAccount, Owner, OwnerBook
@@ -40,6 +42,7 @@ from tests.key_builders import (
     refusal,
     structure,
 )
+from workers.license.request_names import name_of
 
 ORDER_ID = UUID("01900000-0000-7000-8000-000000000001")
 OLD, FRESH = Elid(40_001), Elid(40_002)
@@ -174,6 +177,37 @@ def test_once_confirmed_the_whole_plan_is_carried_out_in_one_go() -> None:
     assert done.events[-1].operations == ("UPGRADE", "IPBIND", "CONFIG", "NICKNAME", "AUTORENEW")  # type: ignore[union-attr]  # the event told of as modified
     assert [(step.kind, step.elid) for step in done.releases] == [(StepKind.END, OLD)]
     assert (done.open, done.settled_order, done.attention) == (None, ORDER_ID, ())
+
+
+def test_a_refused_period_and_a_plan_that_became_impossible_are_both_told() -> None:
+    on = lite(expires_on=date(2024, 6, 15))
+    begun = opened(decided(modify(on, items=PRO, address="203.0.113.7"), on))
+    ordered = told(begun, on, service_expires_on=date(2024, 4, 20)).open
+    assert ordered is not None
+    taken = lite(number="2", key={"address": "203.0.113.7"})
+    ended = told(replace(ordered, order_id=ORDER_ID), on, taken, confirmed=False, service_id=None, refusal="rejected")
+    assert refused_with(ended) == "key_address_taken"
+    assert [step.elid for step in ended.releases] == [FRESH]
+    assert {each.kind for each in ended.attention} == {AttentionKind.PERIOD_REFUSED, AttentionKind.SURPLUS_SERVICE}
+
+
+@pytest.mark.parametrize(
+    ("code", "remembered"),
+    [
+        (RejectionCode.KEY_ITEMS_REFUSED, True),
+        (RejectionCode.PROVIDER_VALUE_REFUSED, True),
+        (RejectionCode.PROVIDER_REFUSED, True),
+        (RejectionCode.PROVIDER_UNAVAILABLE, False),
+        (RejectionCode.PROVIDER_MISSING, False),
+        (RejectionCode.LICENSE_BUSY, False),
+        (RejectionCode.KEY_REPEAT_DIFFERS, False),
+    ],
+)
+def test_a_refusal_that_asks_to_come_again_is_not_remembered(*, code: RejectionCode, remembered: bool) -> None:
+    on = lite()
+    command = replace(modify(on, items=PRO), idempotency=Idempotency(key="order-7", body_sha256="ab" * 32))
+    named = name_of(command, Rejected(code), StoredReply(status=ReplyStatus.REJECTED))
+    assert (named is not None) is remembered
 
 
 def test_the_license_is_what_an_upgrade_over_isv_makes_of_it() -> None:

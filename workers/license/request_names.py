@@ -8,7 +8,12 @@ from shared.domain.effects import RequestName, StoredReply
 from workers.license.key_questions import request_name
 
 NEVER_REMEMBERED = frozenset(
-    {RejectionCode.KEY_REPEAT_DIFFERS, RejectionCode.LICENSE_BUSY, RejectionCode.PROVIDER_UNAVAILABLE}
+    {
+        RejectionCode.KEY_REPEAT_DIFFERS,
+        RejectionCode.LICENSE_BUSY,
+        RejectionCode.PROVIDER_UNAVAILABLE,
+        RejectionCode.PROVIDER_MISSING,
+    }
 )
 """Refusals that are no answer to a named request: the first is about its name, the others ask to try again later."""
 
