@@ -183,6 +183,20 @@ async def test_an_account_given_up_is_not_asked_for_any_more(rig: SweepRig) -> N
 
     assert await rig.sweeps.accounts() == (ACCOUNT,)
     assert await rig.sweeps.ask_for_neglected(300.0) == 1
+    await rig.sweeps.ask("old", SweepAsker.OPERATOR)
+    due = await rig.sweeps.ring(sweeps_max=10, again_seconds=5.0)
+    assert [sweep.provider_account for sweep in due] == [ACCOUNT]
+
+
+async def test_forms_are_read_again_only_of_what_is_in_doubt(rig: SweepRig) -> None:
+    elids = await rig.hold(10)
+    await rig.change_upstream(elids[3], nodes=9)
+
+    sweep = await rig.swept()
+
+    assert [(each.kind, each.elid) for each in sweep.differences] == [(DriftKind.NODES, elids[3])]
+    called = Counter(entry["func"] for entry in await rig.rig.sandbox.journal())
+    assert called["soft.edit"] == 10 + 1, called
 
 
 async def test_a_panel_that_does_not_show_everything_fails_the_sweep_and_closes_nothing(rig: SweepRig) -> None:
