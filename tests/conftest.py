@@ -5,8 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.stack"]
+
+# Tests assert no times: how fast examples are made and run says something about the machine only.
+settings.register_profile("keyway", deadline=None, suppress_health_check=(HealthCheck.too_slow,))
+settings.load_profile("keyway")
 
 
 @pytest.fixture(autouse=True)

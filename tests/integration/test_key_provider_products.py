@@ -8,20 +8,21 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from keyway.sandbox.status import Status
-from shared.contracts.commands import LicenseCommand
+from shared.contracts.commands import LicenseCommand, PurchaseLicense
 from shared.contracts.envelope import derived_id
 from shared.contracts.identifiers import CommandId
 from shared.contracts.key_commands import Idempotency, ModifyKey, WantedItem
 from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
 from shared.domain.provider_record import ProviderOrder
 from tests.builders import a_purchase, a_terminate, an_envelope, an_upgrade
-from tests.integration.provider_rig import ProviderRig, TakingAnnouncer, a_runner, provider_rig
+from tests.integration.provider_rig import CLOCK, ProviderRig, TakingAnnouncer, a_runner, provider_rig
 from tests.integration.test_key_commands import (
     PLESK,
     Worker,
@@ -148,6 +149,14 @@ class Rig:
         return structure, tuple(row), await events_of(url, LICENSE), await self.services()
 
 
+def bought_today(**facts: Any) -> PurchaseLicense:
+    """A PURCHASE for less than a month, so that one period of a service covers it."""
+    today = CLOCK.now().date()
+    return a_purchase(
+        **{"expires_on": today + timedelta(days=25), "start_on": today, "subscription_on": today, **facts}
+    )
+
+
 @asynccontextmanager
 async def rig(database_url: str, folder: Path) -> AsyncIterator[Rig]:
     """Serve the panel, open two license workers, and sell the license over the ISV endpoint."""
@@ -160,7 +169,8 @@ async def rig(database_url: str, folder: Path) -> AsyncIterator[Rig]:
             worker=worker,
             other=other,
         )
-        bought = await made.told(a_purchase(product="ISPMGR6-LITE", activation_data="203.0.113.10"))
+        worker.clock.moment = other.clock.moment = CLOCK.now()  # the panel's services begin today
+        bought = await made.told(bought_today(product="ISPMGR6-LITE", activation_data="203.0.113.10"))
         assert bought.status is ReplyStatus.LICENSE_BODY
         yield made
 
@@ -250,7 +260,7 @@ async def test_askers_of_the_very_same_join_up_to_eight_and_the_others_wait_in_l
 
 async def test_an_address_that_somebody_took_meanwhile_undoes_everything(world: str, tmp_path: Path) -> None:
     async with rig(world, tmp_path) as made:
-        await made.told(a_purchase(number="00481517", product="ISPMGR6-LITE", activation_data="203.0.113.11"))
+        await made.told(bought_today(number="00481517", product="ISPMGR6-LITE", activation_data="203.0.113.11"))
         before = await made.everything()
         made.announcer.held_back = True
         asker = await made.begin(change())
@@ -353,9 +363,9 @@ async def test_a_termination_that_waits_cancels_the_order_that_was_not_sent(worl
 
 async def test_an_upgrade_over_either_protocol_gives_one_state_and_the_same_events(world: str, tmp_path: Path) -> None:
     async with rig(world, tmp_path) as made:
-        await made.told(a_purchase(number="00481517", product="ISPMGR6-LITE", activation_data="203.0.113.11"))
+        await made.told(bought_today(number="00481517", product="ISPMGR6-LITE", activation_data="203.0.113.11"))
         here = await made.told(put(NUMBER, account="ka", items=PRO))
-        there = await made.told(an_upgrade(number="00481517", product="ISPMGR6-PRO"))
+        there = await made.told(an_upgrade(number="00481517", product="ISPMGR6-PRO", expires_on=None))
     query = """
         SELECT product, status, revision, key_version, expires_on, purchase_on, start_on, subscription_on,
             service ->> 'sku' AS sku
@@ -370,9 +380,9 @@ async def test_an_upgrade_over_either_protocol_gives_one_state_and_the_same_even
 
 async def test_an_address_bound_within_another_product_holds_no_upgrade_up(world: str, tmp_path: Path) -> None:
     async with rig(world, tmp_path) as made:
-        await made.told(a_purchase(number="00481517", product="ISPMGR6-PRO", activation_data="203.0.113.11"))
+        await made.told(bought_today(number="00481517", product="ISPMGR6-PRO", activation_data="203.0.113.11"))
         for number in (NUMBER, "00481517"):
             assert state(await made.worker.ask(put(number, account="ka", address="198.51.100.7")))
-        upgraded = await made.told(an_upgrade(product="ISPMGR6-PRO"))
+        upgraded = await made.told(an_upgrade(product="ISPMGR6-PRO", expires_on=None))
 
     assert upgraded.status is ReplyStatus.LICENSE_BODY

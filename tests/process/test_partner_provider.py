@@ -53,10 +53,19 @@ class Scene:
             if each["ip"] == self.server and each["status"] == Status.ACTIVE
         }
 
-    async def charges(self) -> int:
-        """How often anything was charged for the server."""
+    async def charges(self) -> dict[int, int]:
+        """How often each service of the server was charged."""
         mine = {each["id"] for each in await self.panel.services() if each["ip"] == self.server}
-        return sum(charge["license"] in mine for charge in await self.panel.charges())
+        charged = [charge["license"] for charge in await self.panel.charges()]
+        return {elid: charged.count(elid) for elid in mine if elid in charged}
+
+    async def asked_for(self) -> dict[int, int]:
+        """How many orders and periods of each service we know to be confirmed."""
+        found = await self.rows(
+            "SELECT elid, count(*) AS times FROM provider_order"
+            " WHERE license_id = $1 AND state = 'confirmed' AND kind IN ('order', 'prolong') GROUP BY elid"
+        )
+        return {row["elid"]: row["times"] for row in found}
 
     async def rows(self, query: str) -> list[asyncpg.Record]:
         async with connected(self.stack.now().database) as connection:
@@ -135,7 +144,9 @@ async def assert_upgraded_once(scene: Scene, told: Told) -> None:
         return len(await scene.services()) == 1
 
     await until(the_old_one_is_gone, seconds=SECONDS, what="the old service is released")
-    assert await scene.charges() == 2, "the license's first month, and the new service's"
+    charged = await scene.charges()
+    assert charged == await scene.asked_for()
+    assert len(charged) == 2, "the service that was bought, and the one that it became"
 
 
 async def test_a_refusal_in_the_middle_of_a_modification_leaves_everything_as_before(scene: Scene) -> None:
