@@ -13,14 +13,12 @@ def settings_of(state_dir: Path | None) -> Settings:
     """Return the settings of this process, with what they leave open taken from the local stack that runs.
 
     A named state folder wins over the environment. Without either the settings stay as they are, and whoever needs a
-    value says that it is missing.
+    value says that it is missing. The panel's login is not among them: no verb calls a provider.
     """
     from pydantic import SecretStr
 
-    from keyway.cli.world_files import panel_password_file, provider_accounts_file
     from keyway.localstack.endpoints import FILE_NAME
     from keyway.localstack.folders import default_state_folder
-    from keyway.localstack.plan import PANEL_USER, local_account
 
     settings = load_settings()
     if state_dir is None and settings.database_url.get_secret_value():
@@ -29,22 +27,7 @@ def settings_of(state_dir: Path | None) -> Settings:
     document = _document(state / FILE_NAME)
     if document is None:
         return settings
-    found: dict[str, object] = {
-        "database_url": SecretStr(document["database"]),
-        "kafka_bootstrap": document["kafka"],
-        **local_account(settings),
-    }
-    password = panel_password_file(state)
-    if document.get("sandbox") and not settings.provider_isplicense_url and password.exists():
-        found |= {
-            "provider_isplicense_url": document["sandbox"],
-            "provider_isplicense_user": PANEL_USER,
-            "provider_isplicense_password": SecretStr(password.read_text(encoding="utf-8").strip()),
-        }
-    further = provider_accounts_file(state)
-    if "provider_isplicense_accounts" not in settings.model_fields_set and further.exists():
-        accounts = load_settings({"KEYWAY_PROVIDER_ISPLICENSE_ACCOUNTS_FILE": str(further)})
-        found["provider_isplicense_accounts"] = accounts.provider_isplicense_accounts
+    found = {"database_url": SecretStr(document["database"]), "kafka_bootstrap": document["kafka"]}
     return settings.model_copy(update=found)
 
 

@@ -11,7 +11,7 @@ from keyway.localstack.layout import Ports
 from keyway.localstack.ports import LOOPBACK
 from keyway.localstack.processes import Launch
 from keyway.localstack.supervisor import Stage
-from shared.settings import PREFIX, Settings, load_settings
+from shared.settings import PREFIX, Settings
 
 OF_THE_STACK_ALONE = (f"{PREFIX}LOCAL_", f"{PREFIX}TEST_")
 SESSION_TIMEOUT = {f"{PREFIX}KAFKA_SESSION_TIMEOUT_SECONDS": "3"}  # decision 31; the user's own value wins
@@ -35,13 +35,6 @@ LOCAL_ACCOUNT = {
     f"{PANEL}LOSSES_PAUSE_SECONDS": "0.5",
 }
 """How the local stack's provider account is used; the user's own values win."""
-
-
-def local_account(settings: Settings) -> dict[str, object]:
-    """Return how a local stack's provider account is used, by field of the settings, where `settings` does not say."""
-    local = load_settings(LOCAL_ACCOUNT)
-    names = [name.removeprefix(PREFIX).lower() for name in LOCAL_ACCOUNT]
-    return {name: getattr(local, name) for name in names if name not in settings.model_fields_set}
 
 
 class World(Protocol):

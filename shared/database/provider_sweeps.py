@@ -47,6 +47,7 @@ UPDATE provider_sweep SET rings = rings + 1,
     due_at = clock_timestamp() + make_interval(secs => least($2 * 2 ^ least(rings, 20), $3))
 WHERE sweep_id IN (SELECT sweep_id FROM provider_sweep WHERE due_at <= clock_timestamp()
     AND (state = 'asked' OR (state = 'running' AND lease_until <= clock_timestamp()))
+    AND provider_account IN (SELECT name FROM provider_account WHERE in_use)
     ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED)
 RETURNING sweep_id, provider_account
 """

@@ -162,19 +162,12 @@ def test_drift_prints_what_the_provider_role_found_and_fails(shell: Shell, datab
         as_json = shell.keyway("provider", "drift", "--json", "--account", "isplicense")
 
     (difference,) = as_json.document["differences"]
-    assert list(difference) == ["kind", "elid", "license_id", "ours", "theirs", "order", "cost"]
+    assert list(difference) == ["kind", "elid", "license_id", "ours", "theirs", "order", "cost", "account"]
     assert (difference["kind"], difference["elid"], difference["license_id"]) == ("surplus", elid, f"ka:{number}")
     assert as_json.document["cost"] == difference["cost"] != "0"
     assert (told.status, as_json.status) == (1, 1)
-    assert told.out.splitlines()[0].split() == [
-        "Difference",
-        "Service",
-        "License",
-        "Ours",
-        "Theirs",
-        "Order",
-        "Charged",
-    ]
+    heads = ["Account", "Difference", "Service", "License", "Ours", "Theirs", "Order", "Charged"]
+    assert told.out.splitlines()[0].split() == heads
     assert f"1 differences; {difference['cost']} was charged for them" in told.out
     assert difference["order"] in told.out
 

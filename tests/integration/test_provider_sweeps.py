@@ -20,6 +20,7 @@ from shared.errors import StoreRefusedError
 from tests.integration.provider_rig import ACCOUNT, a_client, provider_rig
 from tests.integration.sweep_rig import CATALOG, PLANTS, SweepRig, a_sweeper
 from workers.provider.ports import ProviderClient
+from workers.provider.sweeping import SweptAccount
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services, pytest.mark.timeout(180)]
 
@@ -153,6 +154,49 @@ async def test_a_worker_leaves_the_accounts_of_others_alone(rig: SweepRig) -> No
     await rig.sweeper.carry(sweep_id)
 
     assert (await rig.sweep(sweep_id)).state is SweepState.ASKED
+
+
+async def test_each_account_is_compared_by_itself_with_its_own_login(rig: SweepRig) -> None:
+    await rig.hold(2)
+    await rig.rig.sandbox.control("POST", "accounts/second", {"password": "pw2", "balance": "100.00"})
+    await rig.rig.sandbox.control("POST", "licenses", {"user": "second", "pricelist": 549, "licname": "by hand"})
+    await rig.rig.execute("INSERT INTO provider_account (name) VALUES ('second')")
+    client = a_client(rig.rig.sandbox, user="second", password="pw2")
+    both = replace(
+        rig.sweeper, accounts={**rig.sweeper.accounts, "second": SweptAccount(client=client, orders=rig.rig.book)}
+    )
+    asked = {account: await rig.sweeps.ask(account, SweepAsker.OPERATOR) for account in (ACCOUNT, "second")}
+    for sweep_id in asked.values():
+        await both.carry(sweep_id)
+
+    first, second = [await rig.sweep(sweep_id) for sweep_id in asked.values()]
+    assert (first.state, first.differences) == (SweepState.DONE, ())
+    assert [(each.kind, each.account) for each in second.differences] == [(DriftKind.FOREIGN, "second")]
+    (told,) = await rig.told()
+    assert "provider account second" in str(told["text"])
+    await rig.swept()
+    assert await rig.open_findings() == ["foreign"], "a sweep closes nothing of another account"
+
+
+async def test_an_account_given_up_is_not_asked_for_any_more(rig: SweepRig) -> None:
+    await rig.rig.execute("INSERT INTO provider_account (name, in_use) VALUES ('old', false)")
+
+    assert await rig.sweeps.accounts() == (ACCOUNT,)
+    assert await rig.sweeps.ask_for_neglected(300.0) == 1
+    await rig.sweeps.ask("old", SweepAsker.OPERATOR)
+    due = await rig.sweeps.ring(sweeps_max=10, again_seconds=5.0)
+    assert [sweep.provider_account for sweep in due] == [ACCOUNT]
+
+
+async def test_forms_are_read_again_only_of_what_is_in_doubt(rig: SweepRig) -> None:
+    elids = await rig.hold(10)
+    await rig.change_upstream(elids[3], nodes=9)
+
+    sweep = await rig.swept()
+
+    assert [(each.kind, each.elid) for each in sweep.differences] == [(DriftKind.NODES, elids[3])]
+    called = Counter(entry["func"] for entry in await rig.rig.sandbox.journal())
+    assert called["soft.edit"] == 10 + 1, called
 
 
 async def test_a_panel_that_does_not_show_everything_fails_the_sweep_and_closes_nothing(rig: SweepRig) -> None:

@@ -4,7 +4,7 @@ The lists name tariffs in words; one form per word tells the code. A service tha
 its own form before it is called missing: a sticky filter or a late list must not invent a difference.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from shared.domain.catalog import Catalog
@@ -22,8 +22,11 @@ class Patrol:
 
     client: ProviderClient
 
-    async def read(self, ours: OurSide) -> TheirSide:
-        """Return what the panel shows now. Raises `ProviderReadError` when it does not show everything."""
+    async def read(self, ours: OurSide, *, doubtful: Collection[Elid] | None = None) -> TheirSide:
+        """Return what the panel shows now. Raises `ProviderReadError` when it does not show everything.
+
+        Numbers of nodes stand in forms alone, one call each: of `doubtful` services where those are named, else of all.
+        """
         rows = await self._rows()
         charges = await self.client.read_charges()
         if not charges.conclusive:
@@ -32,7 +35,8 @@ class Patrol:
         forms: dict[Elid, ServiceForm | None] = {}
         for holding in ours.holdings:
             elid, sku = holding.service.elid, holding.service.sku
-            if elid not in alive or holding.service.data.nodes is not None:
+            counts_nodes = holding.service.data.nodes is not None and (doubtful is None or elid in doubtful)
+            if elid not in alive or counts_nodes:
                 forms[elid] = await self._form(elid, sku, ours.catalog)
         return TheirSide(
             rows=[*rows, *_unlisted(forms, alive)],

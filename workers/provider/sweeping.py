@@ -5,12 +5,13 @@ not told again. While a sweep runs it shows that its worker lives; a worker that
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
 from shared.clock import SystemClock
 from shared.domain.drift import Difference, compare, lasting
+from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import Pause
 from shared.domain.provider_sweep import SweepClaim, findings_of
 from shared.errors import ConfigurationError, KeywayError, UnavailableError
@@ -115,14 +116,15 @@ class Sweeper:
         if not first:
             return first
         await self.clock.sleep(SETTLE_DOWN_SECONDS)
-        return lasting(first, await self._once(account))
+        doubtful = {each.elid for each in first if each.elid is not None}
+        return lasting(first, await self._once(account, doubtful))
 
-    async def _once(self, account: str) -> Sequence[Difference]:
+    async def _once(self, account: str, doubtful: Collection[Elid] | None = None) -> Sequence[Difference]:
         try:
             ours = await self.ours.read(account)
             if ours is None:
                 raise SweepFailedError("there is no catalog yet: load one with `keyway catalog apply FILE`")
-            theirs = await Patrol(client=self.accounts[account].client).read(ours)
+            theirs = await Patrol(client=self.accounts[account].client).read(ours, doubtful=doubtful)
         except ProviderReadError as error:
             if error.pause is not Pause.NONE:
                 await self.accounts[account].orders.hold_off(account, error.pause)
