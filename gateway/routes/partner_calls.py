@@ -24,6 +24,7 @@ from shared.contracts.key_commands import (
     KeyCommand,
     KeyMembers,
     ModifyKey,
+    PlanKey,
     ReinstateSus,
     RenewKey,
     RenewSus,
@@ -240,7 +241,7 @@ def _flag(query: Query, name: str) -> bool:
     return _optional_flag(query, name) or False
 
 
-def command_of(call: Call, key: FoundKey) -> KeyCommand:  # noqa: PLR0911 - one per command
+def command_of(call: Call, key: FoundKey) -> KeyCommand | PlanKey:  # noqa: PLR0911 - one per command
     """Return the command that `call` means for `key`; for a new one, that with the number drawn for it."""
     account, number, asked_by = key.account, key.number, call.asked_by
     state, named = call.return_state, call.idempotency
@@ -255,14 +256,7 @@ def command_of(call: Call, key: FoundKey) -> KeyCommand:  # noqa: PLR0911 - one 
                 idempotency=named,
             )
         case Action.MODIFY:
-            return ModifyKey(
-                account=account,
-                number=number,
-                asked_by=asked_by,
-                members=call.members,
-                return_state=state,
-                idempotency=named,
-            )
+            return _modification(call, key)
         case Action.TERMINATE:
             return TerminateKey(account=account, number=number, asked_by=asked_by, return_state=state)
         case Action.RENEW:
@@ -295,3 +289,16 @@ def command_of(call: Call, key: FoundKey) -> KeyCommand:  # noqa: PLR0911 - one 
             raise ValueError(f"{call.action} is read, not commanded")
         case _:
             assert_never(call.action)
+
+
+def _modification(call: Call, key: FoundKey) -> ModifyKey | PlanKey:
+    if call.dry_run:
+        return PlanKey(account=key.account, number=key.number, asked_by=call.asked_by, members=call.members)
+    return ModifyKey(
+        account=key.account,
+        number=key.number,
+        asked_by=call.asked_by,
+        members=call.members,
+        return_state=call.return_state,
+        idempotency=call.idempotency,
+    )

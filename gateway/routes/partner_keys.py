@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from gateway.auth import Doorkeeper
 from gateway.circuit import Circuit, Machine
 from gateway.key_directory import KeyDirectory
-from gateway.partner_problems import faulty, refused, rejected
+from gateway.partner_problems import faulty, plan_answer, refused, rejected
 from gateway.problems import Refused, Unanswered
 from gateway.routes.isv import CLOSING, Bus, trace_parent_of
 from gateway.routes.journal import Journal
@@ -25,7 +25,6 @@ from gateway.wire.partner_answers import (
     is_json,
     key_file_answer,
     location_head,
-    plan_answer,
     state_answer,
 )
 from gateway.wire.partner_errors import Fault, FaultType
@@ -33,9 +32,9 @@ from gateway.wire.partner_query import parameter_fault, read_address, read_query
 from shared.clock import SystemClock
 from shared.contracts.envelope import new_id
 from shared.contracts.identifiers import CommandId
-from shared.contracts.key_commands import KeyMembers, KeyReference
+from shared.contracts.key_commands import KeyReference
 from shared.contracts.replies import Reply, ReplyStatus
-from shared.domain.key_queries import ActivationsLeft, FoundKey, KeyFile, KeyFilter, KeyPlan
+from shared.domain.key_queries import ActivationsLeft, FoundKey, KeyFile, KeyFilter
 from shared.errors import UnavailableError
 from shared.security.accounts import Principal
 
@@ -63,10 +62,6 @@ class LicenseQueries(Protocol):
 
     async def activations(self, account: str, key: KeyReference) -> ActivationsLeft | None:
         """Return how often the key may still be activated this month, None when there is no such key."""
-        ...
-
-    async def plan(self, account: str, key: KeyReference, members: KeyMembers) -> KeyPlan | None:
-        """Return what a PUT of `members` would do now, None when there is no such key."""
         ...
 
 
@@ -228,7 +223,7 @@ class PartnerEndpoint:
         reference = read_address(place.key)
         if reference is None:
             outcome.fail(unknown_key(place.key))
-        elif call.dry_run or call.action in {Action.GET, Action.RETRIEVE, Action.READ_ACTIVATIONS}:
+        elif call.action in {Action.GET, Action.RETRIEVE, Action.READ_ACTIVATIONS}:
             answer = await self._read(call, reference)
             if answer is None:
                 outcome.fail(unknown_key(place.key))
@@ -244,9 +239,6 @@ class PartnerEndpoint:
     async def _read(self, call: Call, key: KeyReference) -> Answer | None:
         """Return what is known of `key`, None when nothing is."""
         account, queries = call.asked_by, self._queries
-        if call.dry_run:
-            plan = await queries.plan(account, key, call.members)
-            return None if plan is None else plan_answer(plan)
         if call.action is Action.RETRIEVE:
             file = await queries.key_file(account, key)
             return None if file is None else key_file_answer(file, previous_version=call.previous_version)
@@ -263,6 +255,12 @@ class PartnerEndpoint:
             outcome.refuse(reply)
             return
         match reply.status:
+            case ReplyStatus.KEY_STATE if call.dry_run:
+                plan = plan_answer(reply)
+                if plan is None:
+                    outcome.refuse(Refused.INTERNAL)
+                else:
+                    outcome.answer = plan
             case ReplyStatus.KEY_STATE if reply.meta.isdigit():
                 outcome.answer = self._done(request, call.action, reply)
             case ReplyStatus.REJECTED:

@@ -16,12 +16,10 @@ from pydantic import TypeAdapter
 
 from shared.clock import BusinessClock
 from shared.contracts.codec import encode_key_structure
-from shared.contracts.key_commands import KeyMember, KeyMembers, KeyReference
-from shared.contracts.outcomes import RejectionCode
+from shared.contracts.key_commands import KeyReference
 from shared.database.pool import Connection, Pool, borrowed
 from shared.domain.key_details import KeyDetails, details_of_foreign
-from shared.domain.key_modification import guard_fits, plan
-from shared.domain.key_queries import ActivationsLeft, FoundKey, KeyFile, KeyFilter, KeyPlan, KeyType
+from shared.domain.key_queries import ActivationsLeft, FoundKey, KeyFile, KeyFilter, KeyType
 from shared.domain.key_structure import (
     KeyName,
     KeyView,
@@ -149,17 +147,6 @@ class PostgresKeyQueries:
             return None
         return ActivationsLeft(key_id=row["key_id"], remaining=remaining_activations(_details(row), self._clock.now()))
 
-    async def plan(self, account: str, key: KeyReference, members: KeyMembers) -> KeyPlan | None:
-        """Return what a PUT of `members` would do now, None when there is no such key.
-
-        Preconditions that depend on other keys or on the catalog are asked only by the command itself.
-        """
-        async with self._reading("plan key") as connection:
-            row = await _one(connection, account, key)
-        if row is None:
-            return None
-        return _planned(_view(row, ()), members, row["default_configuration"])
-
     @asynccontextmanager
     async def _reading(self, action: str) -> AsyncIterator[Connection]:
         async with (
@@ -230,20 +217,6 @@ def _details(row: asyncpg.Record) -> KeyDetails:
         created_on=row["created_on"],
         expires_on=expires_on,
     )
-
-
-def _planned(view: KeyView, members: KeyMembers, default_configuration: int | None) -> KeyPlan:
-    number = {"number": view.name.number}
-    if KeyMember.GUARD in members.given and not guard_fits(view, members.guard or KeyReference()):
-        return KeyPlan(operations=(), conflicts=(), refusal=RejectionCode.KEY_GUARD_DIFFERS, details=number)
-    planned = plan(view, members, default_configuration=default_configuration)
-    operations = tuple(operation.value for operation in planned.operations)
-    conflicts = tuple(f"{first} + {second}" for first, second in planned.conflicts)
-    if conflicts:
-        details = {"pairs": planned.conflict_text}
-        return KeyPlan(operations=(), conflicts=conflicts, refusal=RejectionCode.KEY_CONFLICT, details=details)
-    refusal = RejectionCode.KEY_TERMINATED if operations and view.terminated else None
-    return KeyPlan(operations=operations, conflicts=(), refusal=refusal, details={} if refusal is None else number)
 
 
 def _holds(details: KeyDetails, product: str) -> bool:

@@ -37,6 +37,7 @@ from shared.contracts.key_commands import (
     KeyMembers,
     KeyReference,
     ModifyKey,
+    PlanKey,
     ReinstateSus,
     RenewKey,
     RenewSus,
@@ -133,6 +134,12 @@ COMMANDS: dict[str, LicenseCommand] = {
     ),
     "set_remaining_activations": SetRemainingActivations(
         account="partner", number="20240317", asked_by="partner", remaining=0
+    ),
+    "plan_key": PlanKey(
+        account="partner",
+        number="20240317",
+        asked_by="partner",
+        members=KeyMembers(given=(KeyMember.NICKNAME,), nickname=None),
     ),
 }
 
