@@ -100,10 +100,10 @@ class Place:
 def read_place(raw_path: str, method: str) -> Place | Fault:
     """Return what to do where, or the 404 or 405 (5.6, step 2)."""
     segments = raw_path.removeprefix(BASE).split("/")
-    if segments[0] != COLLECTION or len(segments) > KEY_SEGMENTS + 1:
+    if segments[0] != COLLECTION or "" in segments[1:] or len(segments) > KEY_SEGMENTS + 1:
         return Fault(FaultType.NOT_FOUND)
     last = segments[-1] if len(segments) > KEY_SEGMENTS else "key" if len(segments) == KEY_SEGMENTS else ""
-    methods = None if len(segments) > KEY_SEGMENTS and last in {"", "key"} else ACTIONS.get(last)
+    methods = None if len(segments) > KEY_SEGMENTS and last == "key" else ACTIONS.get(last)
     if methods is None:
         return Fault(FaultType.NOT_FOUND)
     action = methods.get(method)

@@ -185,8 +185,10 @@ class PartnerEndpoint:
     async def _call(self, request: web.Request, place: Place, principal: Principal) -> Call | Fault | Refused:
         """Return what is asked, after all checks that need no look at the key (5.6, steps 3 to 6)."""
         headers, body = request.headers, b""
-        if place.action in WITH_BODY and (
-            not is_json(headers.getall(hdrs.CONTENT_TYPE, ())) or hdrs.CONTENT_ENCODING in headers
+        if (
+            place.action in WITH_BODY
+            and request.can_read_body
+            and (not is_json(headers.getall(hdrs.CONTENT_TYPE, ())) or hdrs.CONTENT_ENCODING in headers)
         ):
             return Refused.MEDIA_TYPE
         if place.action is not Action.RETRIEVE and not admits_json(headers.getall(hdrs.ACCEPT, ())):

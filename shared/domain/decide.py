@@ -49,7 +49,8 @@ from shared.domain.decision import Answer, CurrentBody, Decision, Noted, Pending
 from shared.domain.events import LicenseLapsed
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.fulfillment import close_upstream, record_outcome
-from shared.domain.key_requests import decide_key, forecast, named_before
+from shared.domain.key_forecast import forecast
+from shared.domain.key_requests import decide_key, named_before
 from shared.domain.license import License, LicenseStatus, evolve
 from shared.domain.open_operation import OpenOperation
 from shared.domain.purchase import purchase

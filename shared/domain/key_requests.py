@@ -16,9 +16,7 @@ from shared.contracts.key_commands import (
     CreateKey,
     KeyCommand,
     KeyMember,
-    KeyMembers,
     ModifyKey,
-    PlanKey,
     ReinstateSus,
     RenewKey,
     RenewSus,
@@ -26,9 +24,8 @@ from shared.contracts.key_commands import (
     TerminateKey,
 )
 from shared.contracts.outcomes import RejectionCode
-from shared.contracts.replies import KeyPlan
 from shared.domain.case import Case, Rules
-from shared.domain.decision import Decision, KeyForecast, KeyState, Rejected, SameAgain
+from shared.domain.decision import Decision, KeyState, Rejected, SameAgain
 from shared.domain.key_details import KeyDetails, details_of_foreign
 from shared.domain.key_lifecycle import (
     convert,
@@ -39,7 +36,7 @@ from shared.domain.key_lifecycle import (
     set_activations,
     terminate,
 )
-from shared.domain.key_modification import Plan, guard_fits, plan
+from shared.domain.key_modification import guard_fits, plan
 from shared.domain.key_operations import Surroundings, Working, carry_out, concluded
 from shared.domain.key_owners import OwnerBook
 from shared.domain.key_structure import KeyName, KeyView
@@ -69,26 +66,6 @@ def named_before(case: Case, command: KeyCommand) -> Decision | None:
     if case.known_request.body_sha256 == named.body_sha256:
         return Decision(answer=SameAgain(case.known_request), open=case.open)
     return Decision(answer=Rejected(RejectionCode.KEY_REPEAT_DIFFERS, {"parameter": "Idempotency-Key"}), open=case.open)
-
-
-def forecast(case: Case, command: PlanKey, imagined: Decision) -> Decision:
-    """Return what a modification would do: its plan, and the refusal in `imagined`, the decision that it would get.
-
-    Nothing of that decision is kept. A key that the caller cannot see is as unknown as to the modification itself.
-    """
-    license, refused = case.license, imagined.answer if isinstance(imagined.answer, Rejected) else None
-    if license is None or license.key is None or (refused is not None and refused.code is RejectionCode.KEY_UNKNOWN):
-        return Decision(answer=refused or Rejected(RejectionCode.KEY_UNKNOWN, {"key": command.number}), open=case.open)
-    view = view_of(license, license.key, case.related, case.owners)
-    fits = _guard_fits(view, command.members)
-    planned = _planned(view, command.members, case.owners) if fits else Plan(operations=(), conflicts=())
-    told = KeyPlan(
-        operations=() if planned.conflicts else planned.operations,
-        conflicts=tuple(f"{first} + {second}" for first, second in planned.conflicts),
-        refusal=None if refused is None else refused.code,
-        details={} if refused is None else refused.details,
-    )
-    return Decision(answer=KeyForecast(license.key.key_id, told), open=case.open)
 
 
 def view_of(license: License, key: KeyDetails, related: Mapping[LicenseId, License], owners: OwnerBook) -> KeyView:
@@ -175,20 +152,13 @@ def _done(
     return done
 
 
-def _guard_fits(view: KeyView, members: KeyMembers) -> bool:
-    return KeyMember.GUARD not in members.given or (members.guard is not None and guard_fits(view, members.guard))
-
-
-def _planned(view: KeyView, members: KeyMembers, owners: OwnerBook) -> Plan:
-    return plan(view, members, default_configuration=owners.default_configuration(view.details.owner))
-
-
 def _modify(command: ModifyKey, working: Working, around: Surroundings) -> Working | Rejected:
     members = command.members
     view = view_of(working.license, working.key, around.related, around.owners)
-    if not _guard_fits(view, members):
+    if KeyMember.GUARD in members.given and (members.guard is None or not guard_fits(view, members.guard)):
         return working.refused(RejectionCode.KEY_GUARD_DIFFERS)
-    planned = _planned(view, members, around.owners)
+    default = around.owners.default_configuration(working.key.owner)
+    planned = plan(view, members, default_configuration=default)
     if planned.conflicts:
         return Rejected(RejectionCode.KEY_CONFLICT, {"pairs": planned.conflict_text})
     if not planned.operations:

@@ -291,6 +291,12 @@ async def test_a_dry_run_is_a_question_of_its_own_and_shows_the_refusal_as_the_r
     assert await port.type_of("PUT", "/keys/7?dry-run=1", {"nickname": "n"}) == (500, "30050")
 
 
+async def test_a_body_that_is_missing_is_told_as_that_and_not_as_one_of_a_wrong_kind(port: Port) -> None:
+    for method, path in (("PUT", "/keys/7"), ("POST", "/keys")):
+        assert await port.type_of(method, path) == (400, "30001")
+        assert (await port.ask(method, path, {"nickname": "n"}, Content_Type="text/plain"))[0] == 415
+
+
 async def test_idempotency_keys_that_are_none(port: Port) -> None:
     for name in ("a b", "é", "x" * 256):
         status, _, text = await port.ask("PUT", "/keys/7", {"nickname": "n"}, Idempotency_Key=name)
