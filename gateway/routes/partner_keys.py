@@ -28,7 +28,7 @@ from gateway.wire.partner_answers import (
     state_answer,
 )
 from gateway.wire.partner_errors import Fault, FaultType
-from gateway.wire.partner_query import parameter_fault, read_address, read_query
+from gateway.wire.partner_query import ALL_PARAMETERS, parameter_fault, read_address, read_query
 from shared.clock import SystemClock
 from shared.contracts.envelope import new_id
 from shared.contracts.identifiers import CommandId
@@ -52,8 +52,8 @@ class LicenseQueries(Protocol):
         """Return the full structure as JSON, None when there is no such key."""
         ...
 
-    async def search(self, account: str, wanted: KeyFilter) -> bytes:
-        """Return the short structures of all keys that fit, as a JSON array in rising key id."""
+    async def search(self, account: str, wanted: KeyFilter) -> bytes | None:
+        """Return the short structures of all keys that fit, as a JSON array in rising key id; None for too many."""
         ...
 
     async def key_file(self, account: str, key: KeyReference) -> KeyFile | None:
@@ -215,7 +215,11 @@ class PartnerEndpoint:
 
     async def _carry_out(self, request: web.Request, place: Place, call: Call, outcome: _Outcome) -> None:
         if call.action is Action.SEARCH:
-            outcome.answer = state_answer(OK, await self._queries.search(call.asked_by, call.filter))
+            found = await self._queries.search(call.asked_by, call.filter)
+            if found is None:
+                outcome.fail(parameter_fault(ALL_PARAMETERS))
+            else:
+                outcome.answer = state_answer(OK, found)
             return
         if call.action is Action.CREATE:
             number = await self._numbers.next()

@@ -20,6 +20,7 @@ from shared.database.accounts import PostgresAccounts
 from shared.database.key_queries import PostgresKeyNumbers, PostgresKeyQueries
 from shared.database.owners import PostgresOwners
 from shared.database.pool import Pool, open_pool
+from shared.database.reader import open_reading_pool
 from shared.domain.key_details import KeyDetails, KeyItem, MonthlyActivations, ParentKey
 from shared.domain.key_owners import OwnerKind
 from shared.domain.key_queries import FoundKey, FraudKind, KeyFilter, KeyType
@@ -56,9 +57,9 @@ class StillClock:
 class World:
     """A database with the example owners, and keys written into it as a worker would leave them."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, reading: Pool) -> None:
         self.pool = pool
-        self.queries = PostgresKeyQueries(pool, StillClock())
+        self.queries = PostgresKeyQueries(reading, StillClock())
         self.owners = PostgresOwners(pool)
 
     async def key(self, details: KeyDetails | None, **changes: Any) -> None:
@@ -98,7 +99,9 @@ class World:
 
     async def ids(self, account: str = "partner", **wanted: Any) -> list[int]:
         """Search; return the key ids."""
-        return [line["keyId"] for line in json.loads(await self.queries.search(account, KeyFilter(**wanted)))]
+        found = await self.queries.search(account, KeyFilter(**wanted))
+        assert found is not None
+        return [line["keyId"] for line in json.loads(found)]
 
     async def structure(self, key_id: int, account: str = "partner") -> dict[str, Any] | None:
         found = await self.queries.structure(account, KeyReference(key_id=key_id))
@@ -111,7 +114,7 @@ def another(number: int, **changes: Any) -> KeyDetails:
 
 @pytest_asyncio.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    async with open_pool(database_url) as pool:
+    async with open_pool(database_url) as pool, open_reading_pool(database_url) as reading:
         accounts = PostgresAccounts(pool)
         for name, role in {
             "partner": Role.PARTNER,
@@ -120,7 +123,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
             "ka": Role.KA,
         }.items():
             await accounts.add(name, role, hash_secret("secret"))
-        made = World(pool)
+        made = World(pool, reading)
         await _ensure_owners(made.owners)
         await made.owners.add("30001", OwnerKind.CLIENT)
         await made.owners.link("other", "30001")
