@@ -111,6 +111,9 @@ REJECTIONS: Final[Mapping[RejectionCode, Problem]] = {
     RejectionCode.PROVIDER_UNAVAILABLE: Problem(
         503, "license {number} cannot be ordered at present", PROVIDER_RETRY_SECONDS
     ),
+    RejectionCode.PROVIDER_MISSING: Problem(
+        503, "product {product} has no provider account here yet", PROVIDER_RETRY_SECONDS
+    ),
     RejectionCode.UPGRADE_LOST_UPSTREAM: Problem(
         409, "license {number} was upgraded from {product} to {held}; this cannot be undone"
     ),

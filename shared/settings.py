@@ -10,9 +10,19 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from shared.errors import ConfigurationError
+from shared.provider_accounts import ACCOUNTS_MAX, FurtherAccount, distinct, read_accounts
 
 PREFIX = "KEYWAY_"
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -81,6 +91,9 @@ class Settings(BaseModel):
     local_cache_dir: Path | None = Field(None, description="Local stack only: folder that keeps what was fetched")
     test_reuse: bool = Field(False, description="Tests only: leave the embedded servers running for the next run")  # noqa: FBT003 - pydantic takes the default first
 
+    provider_drift_patrol_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        300.0, description="Each provider account is compared with our licenses so often (scheduler)"
+    )
     provider_isplicense_url: str = Field("", description="Base address of the ISPlicense panel")
     provider_isplicense_user: str = Field("", description="Panel user")
     provider_isplicense_password: SecretStr = Field(SecretStr(""), description="Panel password")
@@ -127,6 +140,16 @@ class Settings(BaseModel):
     provider_isplicense_deletes_everywhere: bool = Field(
         False,  # noqa: FBT003 - pydantic takes the default first
         description="The panel deletes Plesk and module services too; else people are asked to",
+    )
+    provider_isplicense_accounts: Annotated[
+        tuple[FurtherAccount, ...],
+        BeforeValidator(read_accounts),
+        Field(max_length=ACCOUNTS_MAX),
+        AfterValidator(distinct),
+    ] = Field(
+        (),
+        description="Further accounts: a list (YAML or JSON) of entries with `name`, `user`, `password`; where one "
+        "differs from the settings above also `url`, `release`, `unresolved_max` and so on",
     )
 
     @model_validator(mode="after")
@@ -207,8 +230,13 @@ def _read_secret(variable: str, path: Path) -> str:
 
 def _complaints(error: ValidationError) -> list[str]:
     return [
-        f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}"
+        f"{PREFIX}{str(item['loc'][0]).upper()}{_place(item['loc'][1:])}: {item['msg'].removeprefix('Value error, ')}"
         if item["loc"]
         else item["msg"].removeprefix("Value error, ")
         for item in error.errors(include_input=False, include_url=False)
     ]
+
+
+def _place(path: tuple[str | int, ...]) -> str:
+    """Return where inside a value something is wrong: `[1].user`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
-from ipaddress import ip_address
 from typing import Final, assert_never
 from urllib.parse import unquote
 
@@ -31,6 +30,7 @@ from shared.contracts.key_commands import (
     SetRemainingActivations,
     TerminateKey,
 )
+from shared.domain.key_modification import canonical_address
 from shared.domain.key_queries import FoundKey, FraudKind, KeyFilter, KeyType
 
 BASE = "/30/"
@@ -205,7 +205,7 @@ def _filter(query: Query) -> KeyFilter:
     kind = _sound(query.one_of("type", tuple(kind.value for kind in KeyType)))
     fraud = _sound(query.one_of("fraud", tuple(kind.value for kind in FraudKind)))
     return KeyFilter(
-        address=None if address is None else _canonical(address),
+        address=None if address is None else canonical_address(address) or address,  # the latter is bound to no key
         nickname=_sound(query.text("nickname")),
         uid=_sound(query.text("uid")),
         product=_sound(query.text("product")),
@@ -215,13 +215,6 @@ def _filter(query: Query) -> KeyFilter:
         restrict_address=_optional_flag(query, "restrict-ip-binding"),
         is_els=_optional_flag(query, "is-els"),
     )
-
-
-def _canonical(address: str) -> str:
-    try:
-        return str(ip_address(address))
-    except ValueError:
-        return address  # bound to no key
 
 
 def _sound(text: str | Fault | None) -> str | None:

@@ -17,7 +17,7 @@ def settings_of(state_dir: Path | None) -> Settings:
     """
     from pydantic import SecretStr
 
-    from keyway.cli.world_files import panel_password_file
+    from keyway.cli.world_files import panel_password_file, provider_accounts_file
     from keyway.localstack.endpoints import FILE_NAME
     from keyway.localstack.folders import default_state_folder
     from keyway.localstack.plan import PANEL_USER, local_account
@@ -41,6 +41,10 @@ def settings_of(state_dir: Path | None) -> Settings:
             "provider_isplicense_user": PANEL_USER,
             "provider_isplicense_password": SecretStr(password.read_text(encoding="utf-8").strip()),
         }
+    further = provider_accounts_file(state)
+    if "provider_isplicense_accounts" not in settings.model_fields_set and further.exists():
+        accounts = load_settings({"KEYWAY_PROVIDER_ISPLICENSE_ACCOUNTS_FILE": str(further)})
+        found["provider_isplicense_accounts"] = accounts.provider_isplicense_accounts
     return settings.model_copy(update=found)
 
 

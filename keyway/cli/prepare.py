@@ -54,7 +54,12 @@ async def prepare_world(settings: "Settings", state_dir: Path) -> World:
 
 async def prepare_database(settings: "Settings", state_dir: Path) -> World:
     """Do the part of `prepare_world` that needs no broker."""
-    from keyway.cli.world_files import clock_offset_file, panel_password_file, signing_keys_file
+    from keyway.cli.world_files import (
+        clock_offset_file,
+        panel_password_file,
+        provider_accounts_file,
+        signing_keys_file,
+    )
     from shared.database.accounts import PostgresAccounts
     from shared.database.catalogs import PostgresCatalogs
     from shared.database.migrate import migrate
@@ -72,12 +77,24 @@ async def prepare_database(settings: "Settings", state_dir: Path) -> World:
         await _ensure_keys(PostgresSigningKeys(pool), keys_file)
     _ensure_clock(clock_offset_file(state_dir))
     _ensure_secret(panel_password_file(state_dir))
+    _keep_provider_accounts(settings, provider_accounts_file(state_dir))
     return World(
         accounts=accounts,
         signing_keys_file=keys_file,
         clock_offset_file=clock_offset_file(state_dir),
         panel_password_file=panel_password_file(state_dir),
     )
+
+
+def _keep_provider_accounts(settings: "Settings", file: Path) -> None:
+    """Remember the further provider accounts of this run for the verbs that are pointed at the state folder."""
+    from shared.security.private_file import write_private_file
+
+    if settings.provider_isplicense_accounts:
+        entries = [account.written() for account in settings.provider_isplicense_accounts]
+        write_private_file(file, orjson.dumps(entries, default=str))
+    else:
+        file.unlink(missing_ok=True)
 
 
 async def _ensure_catalog(catalogs: "PostgresCatalogs", state: Path) -> None:

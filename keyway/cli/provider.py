@@ -1,7 +1,7 @@
 """`keyway provider`: orders at the upstream provider as people see them, and the decisions that only people take.
 
-`drift` compares both sides both ways: exit status 1 when anything differs. `release`, `link` and `cancel` decide an
-order whose outcome stayed unknown (state `manual`); all are on record with the names of those who decided.
+`drift` has both sides compared by the provider role: exit status 1 when anything differs. `release`, `link` and
+`cancel` decide an order whose outcome stayed unknown (state `manual`); all are on record with who decided.
 """
 
 import asyncio
@@ -19,10 +19,9 @@ from keyway.cli.refusal import RefusedError
 if TYPE_CHECKING:
     from shared.database.pool import Pool
     from shared.database.provider_oversight import PostgresProviderOversight
-    from shared.domain.drift import Difference, OurSide
+    from shared.domain.drift import Difference
     from shared.domain.provider_order import OrderState
     from shared.domain.provider_record import ProviderOrder
-    from shared.settings import Settings
 
 app = typer.Typer(help="Orders at the upstream provider.", add_completion=False, no_args_is_help=True)
 
@@ -30,8 +29,6 @@ FAILED = 1
 ORDERS_SHOWN_MAX = 50
 ALL_ORDERS_MAX = 10_000_000
 LOOK_AGAIN_SECONDS = 0.5
-SETTLE_DOWN_SECONDS = 2.0
-APPROVALS_MIN = 2
 
 Outcome = TypeVar("Outcome")
 
@@ -128,23 +125,25 @@ def reconcile(
 
 
 @app.command()
-def drift(state_dir: StateDir = None, as_json: Json = False) -> None:
-    """Compare our licenses with the provider's lists and ledger, both ways; exit status 1 when anything differs."""
-    from keyway.cli.installation import settings_of
+def drift(
+    account: Annotated[list[str] | None, typer.Option(help="Only this provider account; may be repeated.")] = None,
+    wait_seconds: Annotated[float, typer.Option("--wait", min=0, help="Wait so long for the provider role.")] = 300.0,
+    state_dir: StateDir = None,
+    as_json: Json = False,
+) -> None:
+    """Have our licenses compared with the provider's lists and ledger, both ways; exit status 1 when they differ."""
+    from keyway.cli.provider_drift import Patience, swept
 
-    settings = settings_of(state_dir)
-
-    async def look(oversight: "PostgresProviderOversight", pool: "Pool") -> "Sequence[Difference]":
-        return await _differences(oversight, pool, settings)
-
-    found = _run(look, state_dir)
+    patience = Patience(seconds=wait_seconds, shows_progress=not as_json and sys.stderr.isatty())
+    found = _run(lambda _oversight, pool: swept(pool, account or (), patience), state_dir)
     if as_json:
         _print_json({"differences": found, "cost": str(_cost(found))})
     elif found:
         _print_table(
-            ("Difference", "Service", "License", "Ours", "Theirs", "Order", "Charged"),
+            ("Account", "Difference", "Service", "License", "Ours", "Theirs", "Order", "Charged"),
             [
                 (
+                    each.account,
                     each.kind.value,
                     str(each.elid or ""),
                     each.license_id or "",
@@ -164,9 +163,12 @@ def drift(state_dir: StateDir = None, as_json: Json = False) -> None:
 @app.command()
 def release(order: OrderId, by: By, state_dir: StateDir = None, as_json: Json = False) -> None:
     """Order again what does not exist upstream. It may charge twice if that is wrong: two people must say so."""
-    if len(set(by)) < APPROVALS_MIN:
+    from shared.domain.approval import TwoPeople
+
+    people = TwoPeople.of(by)
+    if people is None:
         raise RefusedError("two people must release an order: give --by twice, with different names")
-    _decide(order, lambda oversight: oversight.release(order, by=", ".join(by)), state_dir, as_json=as_json)
+    _decide(order, lambda oversight: oversight.release(order, by=people), state_dir, as_json=as_json)
 
 
 @app.command()
@@ -208,44 +210,6 @@ def _decide(
         print(f"order {order} is {state.value} now")
 
 
-async def _differences(
-    oversight: "PostgresProviderOversight", pool: "Pool", settings: "Settings"
-) -> "Sequence[Difference]":
-    """Compare; what differs is compared once more, so that what is only under way is not told."""
-    from shared.clock import MachineClock
-    from shared.domain.drift import compare, lasting
-    from workers.provider.assembly import panel_client
-    from workers.provider.patrol import Patrol
-
-    clock = MachineClock()
-    patrol = Patrol(client=panel_client(settings, clock))
-
-    async def once() -> "Sequence[Difference]":
-        ours = await _our_side(oversight, pool)
-        return compare(ours, await patrol.read(ours))
-
-    first = await once()
-    if not first:
-        return first
-    await clock.sleep(SETTLE_DOWN_SECONDS)
-    return lasting(first, await once())
-
-
-async def _our_side(oversight: "PostgresProviderOversight", pool: "Pool") -> "OurSide":
-    from shared.database.catalogs import PostgresCatalogs
-    from shared.domain.drift import Holding, OurSide
-
-    catalog = await PostgresCatalogs(pool).newer_than(0)
-    if catalog is None:
-        raise RefusedError("there is no catalog yet: load one with `keyway catalog apply FILE`")
-    held = await oversight.held_services()
-    return OurSide(
-        holdings=[Holding(license_id=each.license_id, service=each.service) for each in held],
-        orders=await oversight.orders(orders_max=ALL_ORDERS_MAX),
-        catalog=catalog,
-    )
-
-
 async def _undecided(oversight: "PostgresProviderOversight") -> "Sequence[ProviderOrder]":
     from shared.domain.drift import UNDECIDED
 
@@ -273,6 +237,7 @@ def _told(order: "ProviderOrder") -> dict[str, Any]:
     return {
         "order": order.order_id,
         "license": order.license_id,
+        "account": order.provider_account,
         "step": order.kind,
         "state": order.state,
         "attempt": order.attempt,

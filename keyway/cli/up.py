@@ -44,7 +44,7 @@ def up(
     """Start PostgreSQL, Kafka, the sandbox panel, gateways and workers; Ctrl-C stops everything and keeps the data.
 
     Servers named by KEYWAY_DATABASE_URL, KEYWAY_KAFKA_BOOTSTRAP and KEYWAY_PROVIDER_ISPLICENSE_URL are used instead of
-    our own.
+    our own. Accounts in KEYWAY_PROVIDER_ISPLICENSE_ACCOUNTS that name no panel are opened at the sandbox panel too.
     """
     plan = Plan(
         state=(default_state_folder() if state_dir is None else state_dir).resolve(),

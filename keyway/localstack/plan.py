@@ -20,6 +20,7 @@ PANEL_USER = "keyway"
 PANEL_PATH = "/manager/billmgr"
 PANEL = f"{PREFIX}PROVIDER_ISPLICENSE_"
 LOCAL_ACCOUNT = {
+    f"{PREFIX}PROVIDER_DRIFT_PATROL_SECONDS": "60",
     f"{PANEL}LOOPBACK_ALLOWED": "true",
     f"{PANEL}CALLS_PER_SECOND": "50",
     f"{PANEL}CALLS_BURST": "50",
@@ -122,12 +123,13 @@ class Plan:
 
     def sandbox_launch(self, environment: Mapping[str, str], world: World, ports: Ports) -> Launch:
         """Return how to start our own panel."""
-        options = ("--user", PANEL_USER, "--password-file", str(world.panel_password_file), "--control")
+        options = ("--user", PANEL_USER, "--password-file", str(world.panel_password_file))
+        switches = ("--control", "--further-accounts")
         where = ("--state-dir", str(self.state / "sandbox"), "--port", str(ports["sandbox"]))
         return Launch(
             name="sandbox",
             role="sandbox",
-            command=(*self.program, "sandbox", *where, *options),
+            command=(*self.program, "sandbox", *where, *options, *switches),
             environment=dict(environment),
             log=self.state / "logs" / "sandbox.log",
             stop_seconds=PROCESS_STOP_SECONDS,

@@ -16,6 +16,7 @@ from uuid import UUID
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from shared.contracts.bells import OrderBell, SweepBell
 from shared.contracts.commands import (
     CloseUpstream,
     LapseLicense,
@@ -275,15 +276,22 @@ def encode_provider_request(order_id: UUID) -> bytes:
     return orjson.dumps({"version": ENVELOPE_VERSION, "order_id": order_id})
 
 
-def decode_provider_request(value: bytes | None) -> UUID:
-    """Return the order for which a record rings. Raises `InvalidRecordError`."""
+def encode_sweep_request(sweep_id: UUID) -> bytes:
+    """Return the record value that rings for a sweep."""
+    return orjson.dumps({"version": ENVELOPE_VERSION, "sweep_id": sweep_id})
+
+
+def decode_provider_request(value: bytes | None) -> OrderBell | SweepBell:
+    """Return what a record rings for. Raises `InvalidRecordError`."""
     members = _members(value)
     if members.get("version") != ENVELOPE_VERSION:
         raise InvalidRecordError("version", f"version {members.get('version')!r}, read here: {ENVELOPE_VERSION}")
     try:
-        return UUID(members["order_id"])
+        if "sweep_id" in members:
+            return SweepBell(UUID(members["sweep_id"]))
+        return OrderBell(UUID(members["order_id"]))
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise InvalidRecordError("payload", "order_id is missing or no UUID") from None
+        raise InvalidRecordError("payload", "order_id and sweep_id are missing or no UUID") from None
 
 
 def encode_usage_closed(event: UsageClosedEvent) -> bytes:

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from shared.contracts.key_commands import KeyCommand, PlanKey
+from shared.contracts.key_commands import KeyCommand, ModifyKey, PlanKey
 
 
 class LicensingModel(StrEnum):
@@ -146,6 +146,8 @@ class RecordProviderOutcome:
     """Class of the refusal, when not confirmed."""
     subject: str = ""
     """Parameter or entity that the provider named."""
+    provider_account: str = "isplicense"
+    """In which provider account; service ids of two accounts may be alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,3 +206,5 @@ LicenseCommand = (
 )
 Operation = PurchaseLicense | RenewLicense | UpgradeLicense
 """The commands that issue a body and leave a fingerprint."""
+ProvidedCommand = Operation | ModifyKey
+"""The commands that may have to wait for a provider."""

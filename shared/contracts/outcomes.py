@@ -24,6 +24,7 @@ class RejectionCode(StrEnum):
     PROVIDER_VALUE_REFUSED = "provider_value_refused"
     PROVIDER_REFUSED = "provider_refused"
     PROVIDER_UNAVAILABLE = "provider_unavailable"
+    PROVIDER_MISSING = "provider_missing"
     UPGRADE_LOST_UPSTREAM = "upgrade_lost_upstream"
     LICENSE_BUSY = "license_busy"
     USAGE_NOT_REPORTED = "usage_not_reported"
@@ -67,6 +68,7 @@ PARTNER_ERROR_TYPES: Mapping[RejectionCode, int] = {
     RejectionCode.PROVIDER_REFUSED: 30051,
     RejectionCode.PROVIDER_VALUE_REFUSED: 30051,
     RejectionCode.PROVIDER_UNAVAILABLE: 30052,
+    RejectionCode.PROVIDER_MISSING: 30052,
     RejectionCode.LICENSE_BUSY: 30052,
 }
 """Error types of the Partner API (docs/protocols/partner-api.md 7.2).

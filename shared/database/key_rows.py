@@ -151,9 +151,9 @@ async def remember_names(connection: OwnConnection, effects: Sequence[CommandEff
                 bytes.fromhex(effect.named.body_sha256),
                 effect.license_id,
                 effect.command_id,
-                effect.reply.status.value,
-                effect.reply.meta,
-                effect.reply.body,
+                effect.named.reply.status.value,
+                effect.named.reply.meta,
+                effect.named.reply.body,
                 effect.handled_at,
             )
             if kept is None:

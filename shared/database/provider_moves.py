@@ -37,7 +37,7 @@ UPDATE provider_order SET state = $2, elid = coalesce($3, elid), how = $4, refus
     decided_at = CASE WHEN $2 IN ('confirmed', 'refused') THEN clock_timestamp() END,
     detailed_at = CASE WHEN $11 THEN clock_timestamp() END,
     not_before = CASE WHEN $2 = 'intended' THEN clock_timestamp() + make_interval(secs => $12) END,
-    due_at = clock_timestamp() + make_interval(secs => $12)
+    due_at = clock_timestamp() + make_interval(secs => $12), put_off = put_off + $13
 WHERE order_id = $1
 """
 STEP: Final[LiteralString] = """
@@ -91,6 +91,7 @@ async def move(connection: Connection, locked: asyncpg.Record, change: Move, evi
         change.expires_on,
         _is_told_whole(after, StepKind(locked["kind"]), change.expires_on),
         change.due_seconds,
+        int(change.trigger is Trigger.PUT_OFF),
     )
     await connection.execute(STEP, locked["order_id"], before, after, trigger, locked["attempt"], evidence)
     if after is OrderState.MANUAL and before is not after:

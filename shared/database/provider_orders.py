@@ -20,7 +20,6 @@ from shared.database.provider_moves import LOCK, Move, move, tell
 from shared.database.provider_pauses import PauseTimes, calm, pause_account, pause_after_loss
 from shared.database.provider_rows import BY_ID, READ_LOOKS, evidence_json, look_of, order_of, plain
 from shared.database.provider_statements import (
-    ACCEPTS,
     ACCOUNT_STATE,
     ATTEMPT,
     CLAIM,
@@ -60,6 +59,8 @@ LEASE_SECONDS: Final = 15.0
 CANARIES_PER_FUNCTION: Final = 1
 CANARY_AGE_SECONDS: Final = 30.0
 """A service this young may not stand in the lists yet."""
+RELEASED_DAYS: Final = 90
+"""Services released so long ago are not read any more; an order would have to be undecided for longer to miss them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,9 +277,12 @@ class PostgresProviderOrders:
             )
 
     async def linked(self, provider_account: str) -> LinkedServices:
-        """Return our services upstream, and which of them must stand in every complete list."""
+        """Return our services upstream, and which of them must stand in every complete list.
+
+        Those released more than `RELEASED_DAYS` ago are left out.
+        """
         async with borrowed(self._pool, "read linked services") as connection:
-            rows = await connection.fetch(LINKED, provider_account, CANARY_AGE_SECONDS)
+            rows = await connection.fetch(LINKED, provider_account, CANARY_AGE_SECONDS, RELEASED_DAYS)
             quarantined = await connection.fetch(QUARANTINED, provider_account)
         canaries: dict[str, list[Elid]] = {}
         for preferred in (True, False):  # a young service only where there is no older one
@@ -356,11 +360,6 @@ class PostgresProviderOrders:
         """Pause the account as a failed read asks."""
         async with borrowed(self._pool, "pause an account") as connection, connection.transaction():
             await pause_account(connection, provider_account, asked, self._times)
-
-    async def accepts(self, provider_account: str, *, unresolved_max: int) -> bool:
-        """Whether the account takes new orders: not paused, and few enough with an unknown outcome."""
-        async with borrowed(self._pool, "ask whether orders are taken") as connection:
-            return bool(await connection.fetchval(ACCEPTS, provider_account, unresolved_max))
 
 
 async def _obstacle(connection: Connection, order_id: UUID, limits: ClaimLimits) -> ClaimObstacle | None:

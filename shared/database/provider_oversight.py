@@ -1,6 +1,6 @@
-"""Provider orders as people see and steer them: lists, the story of one, decisions by hand, findings.
+"""Provider orders as people see and steer them: lists, the story of one, decisions by hand.
 
-For the verbs `keyway provider …` and the scheduler's patrol. Every method raises `UnavailableError` when the database
+For the verbs `keyway provider …`. Every method raises `UnavailableError` when the database
 does not answer, and `ConflictError` when the decision contradicts what is stored.
 """
 
@@ -12,20 +12,16 @@ from uuid import UUID
 
 import orjson
 
-from shared.contracts.envelope import new_id
-from shared.contracts.events import AttentionData, AttentionEvent
-from shared.database.pool import Connection, Pool, borrowed
-from shared.database.provider_moves import LOCK, Move, move, write_attention
+from shared.database.pool import Pool, borrowed
+from shared.database.provider_moves import LOCK, Move, move
 from shared.database.provider_rows import SELECT, evidence_json, order_of
 from shared.database.provider_statements import CLOSE_OPEN
-from shared.database.provider_writes import decode_service
-from shared.domain.open_operation import AttentionKind
+from shared.domain.approval import TwoPeople
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import OrderState, Trigger
 from shared.domain.provider_outcome import Refusal
 from shared.domain.provider_record import ProviderOrder
 from shared.domain.provider_service import Found
-from shared.domain.provisioning import UpstreamService
 
 LISTED_MAX: Final = 1000
 
@@ -46,15 +42,6 @@ SELECT 'look', looked_at, jsonb_build_object('attempt', attempt, 'services', eli
     'conclusive', conclusive, 'charges', charges) FROM provider_look WHERE order_id = $1
 ORDER BY at, what
 """
-HELD: Final[LiteralString] = """
-SELECT license_id, status, terminated_at, service::text AS service FROM license WHERE service IS NOT NULL
-"""
-FIND: Final[LiteralString] = """
-INSERT INTO provider_finding (provider_account, kind, elid, license_id, detail, found_at)
-VALUES ($1, $2, $3, $4, $5, clock_timestamp())
-ON CONFLICT (provider_account, kind, coalesce(elid, 0), coalesce(license_id, '')) WHERE closed_at IS NULL DO NOTHING
-RETURNING id, clock_timestamp() AS now
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,28 +52,6 @@ class StoryLine:
     """`step`, `attempt` or `look`."""
     at: datetime
     facts: dict[str, object]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldService:
-    """The upstream service that a license holds."""
-
-    license_id: str
-    status: str
-    terminated_at: datetime | None
-    service: UpstreamService
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenFinding:
-    """A difference that people should see."""
-
-    finding_id: int
-    kind: str
-    elid: Elid | None
-    license_id: str | None
-    detail: str
-    found_at: datetime
 
 
 class PostgresProviderOversight:
@@ -115,26 +80,14 @@ class PostgresProviderOversight:
             rows = await connection.fetch(STORY, order_id)
         return tuple(StoryLine(what=row["what"], at=row["at"], facts=orjson.loads(row["facts"])) for row in rows)
 
-    async def held_services(self) -> tuple[HeldService, ...]:
-        """Return the upstream service of every license that holds one."""
-        async with borrowed(self._pool, "read held services") as connection:
-            rows = await connection.fetch(HELD)
-        return tuple(
-            HeldService(
-                license_id=row["license_id"], status=row["status"], terminated_at=row["terminated_at"], service=service
-            )
-            for row in rows
-            if (service := decode_service(row["service"])) is not None
-        )
-
     async def link(self, order_id: UUID, elid: Elid, *, by: str) -> OrderState | None:
         """Confirm a `manual` order with a service that people found; None when the order is not `manual`."""
         change = Move(trigger=Trigger.LINKED_BY_PEOPLE, elid=elid, how=Found.PEOPLE)
         return await self._decide(order_id, change, by)
 
-    async def release(self, order_id: UUID, *, by: str) -> OrderState | None:
+    async def release(self, order_id: UUID, *, by: TwoPeople) -> OrderState | None:
         """Order again what people found not to exist; None when the order is not `manual`."""
-        return await self._decide(order_id, Move(trigger=Trigger.RELEASED_BY_PEOPLE), by)
+        return await self._decide(order_id, Move(trigger=Trigger.RELEASED_BY_PEOPLE), str(by))
 
     async def cancel(self, order_id: UUID, *, by: str) -> OrderState | None:
         """Refuse a `manual` order; None when the order is not `manual`."""
@@ -158,54 +111,6 @@ class PostgresProviderOversight:
                 provider_account,
             )
 
-    async def find(
-        self,
-        provider_account: str,
-        kind: AttentionKind,
-        *,
-        elid: Elid | None,
-        license_id: str | None,
-        detail: str,
-    ) -> bool:
-        """Keep a finding and tell of it; whether it is new."""
-        async with borrowed(self._pool, "keep a finding") as connection, connection.transaction():
-            row = await connection.fetchrow(FIND, provider_account, kind.value, elid, license_id, detail)
-            if row is None:
-                return False
-            await _tell(connection, provider_account, kind, license_id, detail, row["now"])
-        return True
-
-    async def close_findings(self, provider_account: str, *, still_open: Collection[int]) -> int:
-        """Close the findings that a complete patrol did not meet again; return how many."""
-        async with borrowed(self._pool, "close findings") as connection:
-            rows = await connection.fetch(
-                "UPDATE provider_finding SET closed_at = clock_timestamp() WHERE provider_account = $1"
-                " AND closed_at IS NULL AND NOT (id = ANY($2::bigint[])) RETURNING 1",
-                provider_account,
-                list(still_open),
-            )
-        return len(rows)
-
-    async def findings(self, provider_account: str) -> tuple[OpenFinding, ...]:
-        """Return the open findings, oldest first."""
-        async with borrowed(self._pool, "read findings") as connection:
-            rows = await connection.fetch(
-                "SELECT id, kind, elid, license_id, detail, found_at FROM provider_finding"
-                " WHERE provider_account = $1 AND closed_at IS NULL ORDER BY found_at, id",
-                provider_account,
-            )
-        return tuple(
-            OpenFinding(
-                finding_id=row["id"],
-                kind=row["kind"],
-                elid=None if row["elid"] is None else Elid(row["elid"]),
-                license_id=row["license_id"],
-                detail=row["detail"],
-                found_at=row["found_at"],
-            )
-            for row in rows
-        )
-
     async def _decide(self, order_id: UUID, change: Move, by: str) -> OrderState | None:
         told = evidence_json(None, by=by)
         async with borrowed(self._pool, "decide by hand") as connection, connection.transaction():
@@ -214,14 +119,3 @@ class PostgresProviderOversight:
                 return None
             await connection.execute(CLOSE_OPEN, order_id, change.trigger.value, told)
             return await move(connection, locked, change, told)
-
-
-async def _tell(
-    connection: Connection, account: str, kind: AttentionKind, license_id: str | None, detail: str, now: datetime
-) -> None:
-    event_id = new_id()
-    owner, _, number = (license_id or "").partition(":")
-    data = AttentionData(license=number or None, account=owner or None, kind=kind, text=detail)
-    subject = license_id or account
-    event = AttentionEvent(event_id=event_id, subject=subject, time=now, data=data)
-    await write_attention(connection, event, subject, event_id)

@@ -74,6 +74,7 @@ def order_of(row: asyncpg.Record) -> ProviderOrder:
         announced_at=row["announced_at"],
         settled_at=row["settled_at"],
         cancel_requested_at=row["cancel_requested_at"],
+        put_off=row["put_off"],
     )
 
 

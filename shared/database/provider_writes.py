@@ -39,8 +39,6 @@ from shared.domain.provider_operation import (
 from shared.domain.provisioning import UpstreamService
 from shared.errors import ConflictError
 
-PROVIDER_ACCOUNT: Final = "isplicense"
-"""The one provider account of an installation; its address and login are settings."""
 ADDRESS_BYTES: Final = 18
 PARTITION_BYTES: Final = 2
 
@@ -146,7 +144,7 @@ async def _order(connection: OwnConnection, effect: CommandEffect, order: NewOrd
         effect.license_id,
         order.account,
         order.number,
-        PROVIDER_ACCOUNT,
+        order.step.account,
         order.step.kind.value,
         orjson.dumps(order.step, default=str).decode(),
         encode_operation(order.operation),

@@ -383,6 +383,7 @@ CREATE INDEX license_by_key_constant ON license USING gin (owned_constants(key))
 CREATE INDEX license_with_restriction ON license ((key ->> 'owner') COLLATE "C", key_id)
     WHERE key ->> 'restrict_address' = 'true';
 CREATE INDEX license_bought_for_good ON license ((key ->> 'owner') COLLATE "C", key_id) WHERE key ->> 'purchased' = 'true';
+CREATE INDEX license_with_service ON license (license_id) WHERE service IS NOT NULL;
 CREATE INDEX license_with_service_ended ON license (terminated_at) WHERE status = 'terminated' AND service IS NOT NULL;
 CREATE INDEX license_due ON license (expires_on) WHERE status = 'active';
 
@@ -424,11 +425,17 @@ CREATE TABLE provider_account (
     pause_reason text,
     back_offs integer NOT NULL DEFAULT 0,
     service_key bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()),
-    CONSTRAINT back_offs_count_from_zero CHECK (back_offs >= 0)
+    in_use boolean NOT NULL DEFAULT true,
+    unresolved_max integer NOT NULL DEFAULT 8,
+    CONSTRAINT back_offs_count_from_zero CHECK (back_offs >= 0),
+    CONSTRAINT provider_account_name_is_plain CHECK (name ~ '^[a-z0-9-]{1,32}$'),
+    CONSTRAINT unresolved_is_bounded CHECK (unresolved_max >= 1)
 );
 COMMENT ON TABLE provider_account IS 'One login at one provider: whether it may be called now.';
 COMMENT ON COLUMN provider_account.paused_until IS 'End of a back-off or of the open breaker.';
 COMMENT ON COLUMN provider_account.service_key IS 'Makes the markers of this installation its own: nobody can write one on a service who does not know it.';
+COMMENT ON COLUMN provider_account.in_use IS 'Whether the provider role has a login for it. Accounts stay when they are given up: orders name them.';
+COMMENT ON COLUMN provider_account.unresolved_max IS 'So many orders may have an unknown outcome; beyond, new ones are answered 503. Written by the provider role from its settings.';
 INSERT INTO provider_account (name) VALUES ('isplicense');
 
 CREATE TABLE provider_order (
@@ -464,6 +471,7 @@ CREATE TABLE provider_order (
     announced_at timestamptz,
     settled_at timestamptz,
     cancel_requested_at timestamptz,
+    put_off integer NOT NULL DEFAULT 0,
     CONSTRAINT order_kind_is_known CHECK (kind IN ('order', 'nodes', 'prolong', 'change', 'end')),
     CONSTRAINT order_state_is_known CHECK (state IN ('intended', 'sending', 'unknown', 'manual', 'confirmed', 'refused')),
     CONSTRAINT confirmed_names_its_service CHECK (state <> 'confirmed' OR (elid IS NOT NULL AND how IS NOT NULL)),
@@ -471,7 +479,8 @@ CREATE TABLE provider_order (
     CONSTRAINT decided_has_a_moment CHECK ((state IN ('confirmed', 'refused')) = (decided_at IS NOT NULL)),
     CONSTRAINT only_decided_is_detailed CHECK (detailed_at IS NULL OR decided_at IS NOT NULL),
     CONSTRAINT only_decided_is_settled CHECK (settled_at IS NULL OR decided_at IS NOT NULL),
-    CONSTRAINT marker_counts_from_one CHECK (marker_number >= 1)
+    CONSTRAINT marker_counts_from_one CHECK (marker_number >= 1),
+    CONSTRAINT put_off_counts_from_zero CHECK (put_off >= 0)
 );
 CREATE UNIQUE INDEX provider_order_slot ON provider_order (provider_account, slot_key) WHERE state IN ('sending', 'unknown', 'manual');
 CREATE UNIQUE INDEX provider_order_service ON provider_order (provider_account, elid) WHERE kind = 'order' AND state = 'confirmed';
@@ -479,12 +488,15 @@ CREATE INDEX provider_order_undecided ON provider_order (state, intended_at) WHE
 CREATE INDEX provider_order_due ON provider_order (due_at) WHERE settled_at IS NULL;
 CREATE INDEX provider_order_upstream ON provider_order (elid) WHERE elid IS NOT NULL;
 CREATE INDEX provider_order_license ON provider_order (license_id, intended_at);
+CREATE INDEX provider_order_target ON provider_order (provider_account, ((operation -> 'of' ->> 'elid')::bigint))
+    WHERE kind <> 'order';
 COMMENT ON TABLE provider_order IS 'One thing asked of a provider, stored before anything is sent, kept for ever.';
 COMMENT ON COLUMN provider_order.slot_key IS 'What the order could be confused with: two unresolved orders never share it.';
 COMMENT ON COLUMN provider_order.due_at IS 'When the scheduler rings for it: a bell that was lost, the next attempt, the next look, an outcome nobody took in.';
 COMMENT ON COLUMN provider_order.detailed_at IS 'From here on nothing that the outcome tells changes any more, so that it can be told again word for word.';
 COMMENT ON COLUMN provider_order.settled_at IS 'The license worker has taken in the outcome.';
 COMMENT ON COLUMN provider_order.cancel_requested_at IS 'A termination waits behind it: not sent any more if nothing was.';
+COMMENT ON COLUMN provider_order.put_off IS 'How often the provider refused a release for a passing reason.';
 
 CREATE TABLE provider_attempt (
     order_id uuid NOT NULL REFERENCES provider_order,
@@ -542,11 +554,45 @@ CREATE TABLE provider_finding (
     license_id text COLLATE "C",
     detail text NOT NULL,
     found_at timestamptz NOT NULL,
-    closed_at timestamptz
+    closed_at timestamptz,
+    concerns text NOT NULL DEFAULT '',
+    seen_in uuid
 );
-CREATE UNIQUE INDEX finding_is_open_once ON provider_finding (provider_account, kind, coalesce(elid, 0), coalesce(license_id, ''))
-    WHERE closed_at IS NULL;
+CREATE UNIQUE INDEX finding_is_open_once
+    ON provider_finding (provider_account, kind, coalesce(elid, 0), coalesce(license_id, ''), concerns) WHERE closed_at IS NULL;
 COMMENT ON TABLE provider_finding IS 'A difference between our side and the provider''s that people should see.';
+COMMENT ON COLUMN provider_finding.concerns IS 'The order or the charge concerned, where a service or license does not name it.';
+COMMENT ON COLUMN provider_finding.seen_in IS 'The latest sweep that met it; one that ends without meeting it closes it.';
+
+CREATE TABLE provider_sweep (
+    sweep_id uuid NOT NULL CONSTRAINT provider_sweep_pkey PRIMARY KEY,
+    provider_account text COLLATE "C" NOT NULL REFERENCES provider_account,
+    asked_by text NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    state text NOT NULL DEFAULT 'asked',
+    due_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    rings integer NOT NULL DEFAULT 0,
+    attempt integer NOT NULL DEFAULT 0,
+    begun_at timestamptz,
+    lease_until timestamptz,
+    finished_at timestamptz,
+    failure text NOT NULL DEFAULT '',
+    differences jsonb NOT NULL DEFAULT '[]',
+    CONSTRAINT asker_is_known CHECK (asked_by IN ('scheduler', 'operator')),
+    CONSTRAINT sweep_state_is_known CHECK (state IN ('asked', 'running', 'done', 'failed')),
+    CONSTRAINT running_has_a_lease CHECK (state <> 'running' OR (begun_at IS NOT NULL AND lease_until IS NOT NULL)),
+    CONSTRAINT ended_when_finished CHECK ((state IN ('done', 'failed')) = (finished_at IS NOT NULL)),
+    CONSTRAINT failed_says_why CHECK ((state = 'failed') = (failure <> ''))
+);
+CREATE UNIQUE INDEX one_sweep_waits ON provider_sweep (provider_account) WHERE state = 'asked';
+CREATE UNIQUE INDEX one_sweep_runs ON provider_sweep (provider_account) WHERE state = 'running';
+CREATE INDEX provider_sweep_due ON provider_sweep (due_at) WHERE state IN ('asked', 'running');
+CREATE INDEX provider_sweep_asked ON provider_sweep (provider_account, asked_at);
+CREATE INDEX provider_sweep_finished ON provider_sweep (finished_at) WHERE finished_at IS NOT NULL;
+COMMENT ON TABLE provider_sweep IS 'One comparison of our side and a provider account''s, asked for by the scheduler or by people; old ones are forgotten.';
+COMMENT ON COLUMN provider_sweep.due_at IS 'When the scheduler rings for it: at once, then ever more rarely until somebody takes it.';
+COMMENT ON COLUMN provider_sweep.lease_until IS 'Its worker has not been heard of since: another may begin it again.';
+COMMENT ON COLUMN provider_sweep.differences IS 'What differed both times, as the operator''s verb prints it. Nothing secret.';
 
 -- Usage: raw events, counters, how far the topic is read, reports, settlement months
 

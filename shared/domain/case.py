@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from shared.contracts.commands import BodyDigest, LicenseCommand, RenewLicense, UpgradeLicense
 from shared.contracts.identifiers import Fingerprint, LicenseId
-from shared.domain.catalog import Catalog
+from shared.domain.catalog import FIRST_PROVIDER_ACCOUNT, Catalog
 from shared.domain.decision import KnownRequest
 from shared.domain.key_owners import OwnerBook
 from shared.domain.license import License
@@ -76,8 +76,9 @@ class Rules:
 
     catalog: Catalog
     policy: Policy = field(default_factory=Policy)
-    provider_accepts: bool = True
-    """Whether the provider account takes new orders: breaker closed, few enough unresolved ones."""
+    provider_accounts: Mapping[str, bool] = field(default_factory=lambda: {FIRST_PROVIDER_ACCOUNT: True})
+    """The provider accounts of this installation, and whether each takes new orders: breaker closed, few enough
+    unresolved ones."""
 
 
 def needs_history(license: License | None, commands: Sequence[LicenseCommand]) -> bool:

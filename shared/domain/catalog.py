@@ -12,6 +12,8 @@ from enum import StrEnum
 from shared.contracts.commands import LicensingModel
 
 NFR_PREFIX = "NFR-"
+FIRST_PROVIDER_ACCOUNT = "isplicense"
+"""The provider account that every installation has; more of them are a setting."""
 
 
 class Provider(StrEnum):
@@ -114,6 +116,8 @@ class Product:
     period_months: int = 1
     """Length of one period ordered upstream; 0 is lifetime."""
     offer: ProviderOffer | None = None
+    provider_account: str = FIRST_PROVIDER_ACCOUNT
+    """Which of our accounts at the provider orders it. A module is ordered in the account of its parent's service."""
     body: BodySource = BodySource.SIGNED
     wind_down_days: int = 30
     """After TERMINATE the upstream service is released only so many days later (isv-endpoint 5.4)."""

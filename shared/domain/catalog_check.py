@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from shared.contracts.commands import LicensingModel
 from shared.domain.catalog import (
+    FIRST_PROVIDER_ACCOUNT,
     NFR_PREFIX,
     BodySource,
     Catalog,
@@ -32,8 +33,10 @@ PRINTABLE_WITHOUT_SPACE = re.compile(r"[!-~]+")
 PERIODS_MONTHS = (0, 1, 12)
 """Lifetime, month, year: all that is ever ordered."""
 WIND_DOWN_DAYS_MAX = 366
+ACCOUNT_NAME = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
 LICENSE_ORDER = "softexternal.order.param"
-ORDER_FUNCTIONS = (LICENSE_ORDER, "parallelslic.order.param", "addition.order.param")
+MODULE_ORDER = "addition.order.param"
+ORDER_FUNCTIONS = (LICENSE_ORDER, "parallelslic.order.param", MODULE_ORDER)
 
 Upgrades = Mapping[str, Collection[str]]
 
@@ -130,6 +133,7 @@ def _product_faults(product: Product) -> Iterator[str]:
     yield from _sku_faults(product)
     yield from _counter_faults(product)
     yield from _item_faults(product)
+    yield from _account_faults(product)
     if product.period_months not in PERIODS_MONTHS:
         yield f"period_months {product.period_months}: write 1, 12 or 0 (lifetime)"
     if product.body is BodySource.PROVIDER_KEY and product.provider is Provider.LOCAL:
@@ -156,6 +160,21 @@ def _sku_faults(product: Product) -> Iterator[str]:
         yield f"SKU of {len(sku)} characters: at most {longest} for {product.kind}"
     if product.kind is ProductKind.ISV and sku.startswith(NFR_PREFIX):
         yield f"SKU begins with {NFR_PREFIX}: remove the entry, such twins follow by rule"
+
+
+def _account_faults(product: Product) -> Iterator[str]:
+    account = product.provider_account
+    if account and not ACCOUNT_NAME.fullmatch(account):
+        yield f"provider_account {account[:80]!r}: a name is 1 to 32 small letters, digits and hyphens"
+    if account == FIRST_PROVIDER_ACCOUNT:
+        return
+    if product.provider is Provider.LOCAL:
+        yield f"provider_account {account[:80]!r}, but the provider is local: remove it or name the provider"
+    if product.offer is not None and product.offer.order_function == MODULE_ORDER:
+        yield (
+            f"provider_account {account[:80]!r}, but a module is ordered where its parent's service is: "
+            "remove the member"
+        )
 
 
 def _item_faults(product: Product) -> Iterator[str]:

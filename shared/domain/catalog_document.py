@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from shared.contracts.commands import LicensingModel
 from shared.domain.catalog import (
+    FIRST_PROVIDER_ACCOUNT,
     BodySource,
     Counter,
     CounterKind,
@@ -85,6 +86,7 @@ def _product(where: str, entry: object, faults: list[Fault]) -> ReadProduct | No
         counters=tuple(_counter(member) for member in members.nested_list("counters")),
         period_months=members.number("period_months", default=1, minimum=0),
         offer=_offer(members.nested("offer")),
+        provider_account=members.text_or("provider_account", FIRST_PROVIDER_ACCOUNT),
         item=_item(members.nested("item")),
         body=members.choice("body", BodySource, BodySource.SIGNED),
         wind_down_days=members.number("wind_down_days", default=30, minimum=0),
@@ -157,6 +159,13 @@ class _Members:
             self._fault(name, f"missing: every entry here needs `{name}`")
             return ""
         return self._as_text(name, value)
+
+    def text_or(self, name: str, default: str) -> str:
+        """Return a text, `default` when it is left out."""
+        if self.has(name):
+            return self.text(name)
+        self.taken.add(name)
+        return default
 
     def _as_text(self, name: str, value: object) -> str:
         if not isinstance(value, str):

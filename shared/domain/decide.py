@@ -30,7 +30,6 @@ from shared.contracts.commands import (
     TerminateLicense,
     UpgradeLicense,
 )
-from shared.contracts.identifiers import Fingerprint
 from shared.contracts.key_commands import (
     ConvertToEdition,
     CreateKey,
@@ -148,21 +147,18 @@ def _answered_at_once(case: Case, command: CallersCommand | RequestedCommand) ->
         return Decision(answer=CurrentBody(fingerprint), open=case.open)
     if case.open is None:
         return None
-    return Decision(answer=_place(case, case.open, command, fingerprint), open=case.open)
+    return Decision(answer=_place(case, case.open, command), open=case.open)
 
 
 def _behind(case: Case, command: KeyCommand) -> Decision | None:
-    """Put a partner's command in line behind the operation under way, None when there is none."""
-    return None if case.open is None else Decision(answer=_place(case, case.open, command, None), open=case.open)
+    """Join a partner's command to the operation under way or put it in line behind, None when there is none."""
+    return None if case.open is None else Decision(answer=_place(case, case.open, command), open=case.open)
 
 
 def _place(
-    case: Case,
-    open_operation: OpenOperation,
-    command: CallersCommand | RequestedCommand | KeyCommand,
-    fingerprint: Fingerprint | None,
+    case: Case, open_operation: OpenOperation, command: CallersCommand | RequestedCommand | KeyCommand
 ) -> Answer:
-    if fingerprint == open_operation.fingerprint:
+    if open_operation.is_repeated_by(command):
         return Pending()
     if case.in_line >= LINE_MAX and not isinstance(command, TerminateLicense | TerminateKey):
         return Rejected(RejectionCode.LICENSE_BUSY, {"number": command.number})

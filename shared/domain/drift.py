@@ -1,24 +1,23 @@
 """Where our side and the provider's differ: services, what they are, and what was charged for them. Pure.
 
 Both ways: everything that we hold is looked for upstream, everything that stands there is looked for with us. An order
-whose outcome is not known yet explains the service that carries its marker, and is told as what it is.
+that is not settled yet explains the service that carries its marker or that it changes; one whose outcome is not known
+is told as what it is.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from uuid import UUID
 
 from shared.domain.catalog import Catalog
-from shared.domain.provider_operation import Elid, OrderModule, marked_label
+from shared.domain.provider_operation import Elid, Marker, marked_label
 from shared.domain.provider_order import OrderState
-from shared.domain.provider_record import ProviderOrder
 from shared.domain.provider_service import ChargeRow, ServiceForm, ServiceRow, ServiceStatus
 from shared.domain.provisioning import StepKind, UpstreamService, is_module
 
-MONEY_STEPS = frozenset({StepKind.ORDER, StepKind.PROLONG, StepKind.NODES})
 UNDECIDED = frozenset({OrderState.SENDING, OrderState.UNKNOWN, OrderState.MANUAL})
 AUTOPROLONG_OFF = frozenset({"", "null", "off", "none"})
 
@@ -70,6 +69,13 @@ class Difference:
     """The order concerned."""
     cost: Decimal | None = None
     """What was charged for it; None where nobody can tell."""
+    account: str = ""
+    """The provider account concerned."""
+
+    @property
+    def identity(self) -> tuple[str, DriftKind, Elid | None, str | None, str]:
+        """What makes it the same difference the next time, whatever the figures are then."""
+        return (self.account, self.kind, self.elid, self.license_id, self.order)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,11 +87,44 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MadeService:
+    """A service that an order of ours made, and what further orders did to it."""
+
+    elid: Elid
+    order_id: UUID
+    """The order that made it."""
+    license_id: str
+    marker: Marker
+    is_module: bool = False
+    parent: Elid | None = None
+    """Modules only: the service that it was ordered for."""
+    orders_paid: int = 1
+    """Confirmed orders that charge: the one that made it, renewals, numbers of nodes."""
+    released: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenOrder:
+    """An order that is not settled: what it concerns may change any moment, also with us."""
+
+    order_id: UUID
+    license_id: str
+    kind: StepKind
+    state: OrderState
+    markers: frozenset[Marker]
+    """Every marker that it may have written."""
+    elid: Elid | None = None
+    """The service that it made, or is about."""
+    quarantined: tuple[Elid, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OurSide:
-    """Everything on record with us."""
+    """Everything on record with us that a comparison needs, of one provider account."""
 
     holdings: Sequence[Holding]
-    orders: Sequence[ProviderOrder]
+    made: Sequence[MadeService]
+    open_orders: Sequence[OpenOrder]
     catalog: Catalog
 
 
@@ -118,32 +157,18 @@ class _Book:
         self._held: dict[Elid, list[Holding]] = {}
         for holding in ours.holdings:
             self._held.setdefault(holding.service.elid, []).append(holding)
-        self._makers: dict[Elid, ProviderOrder] = {}
-        self._ended: set[Elid] = set()
-        self._ending: set[Elid] = set()
-        self._paid: Counter[Elid] = Counter()
+        self._made = {service.elid: service for service in ours.made}
         self._open: set[Elid] = set()
-        self._open_markers = {marker for order in ours.orders if order.state in UNDECIDED for marker in order.markers}
-        for order in ours.orders:
-            self._take(order)
+        self._ending: set[Elid] = set()
+        self._open_markers = {marker for order in ours.open_orders for marker in order.markers}
+        for order in ours.open_orders:
+            self._open |= {*order.quarantined, *([order.elid] if order.elid is not None else [])}
+            if order.kind is StepKind.END and order.elid is not None:
+                self._ending.add(order.elid)
         self._charged: dict[Elid, list[ChargeRow]] = {}
         for charge in theirs.charges:
             if charge.elid is not None:
                 self._charged.setdefault(charge.elid, []).append(charge)
-
-    def _take(self, order: ProviderOrder) -> None:
-        elid = order.elid if order.kind is StepKind.ORDER else getattr(order.operation, "elid", None)
-        if order.state is OrderState.CONFIRMED and elid is not None:
-            if order.kind is StepKind.ORDER:
-                self._makers[elid] = order
-            if order.kind is StepKind.END:
-                self._ended.add(elid)
-            if order.kind in MONEY_STEPS:
-                self._paid[elid] += 1
-        elif not order.is_decided:
-            self._open |= {*order.quarantined, *([elid] if elid is not None else [])}
-            if order.kind is StepKind.END and elid is not None:
-                self._ending.add(elid)
 
     def of_holdings(self) -> Iterator[Difference]:
         """Look upstream for everything that a license holds."""
@@ -156,7 +181,7 @@ class _Book:
 
     def _of_holding(self, elid: Elid, holding: Holding) -> Iterator[Difference]:
         row = self._alive.get(elid)
-        if elid not in self._makers:
+        if elid not in self._made:
             yield self._difference(DriftKind.NOT_ORDERED, holding, ours=holding.service.sku)
         if row is None:
             if elid not in self._ending:
@@ -171,7 +196,7 @@ class _Book:
                 yield self._difference(kind, holding, ours=mine, theirs=other)
 
     def _compared(self, holding: Holding, row: ServiceRow) -> Iterator[tuple[DriftKind, str, str]]:
-        service, maker = holding.service, self._makers.get(holding.service.elid)
+        service, made = holding.service, self._made.get(holding.service.elid)
         product = self._ours.catalog.products.get(service.sku)
         form = self._theirs.forms.get(service.elid)
         yield DriftKind.EXPIRY, *_shown(service.expires_on, row.expires_on)
@@ -180,10 +205,10 @@ class _Book:
             yield DriftKind.PRODUCT, str(product.offer.pricelist), str(code)
         if row.address is not None and service.data.address is not None:
             yield DriftKind.ADDRESS, service.data.address, str(row.address)
-        if product is not None and not is_module(product) and maker is not None and row.label:
-            yield DriftKind.LABEL, marked_label(service.data.label, maker.marker), row.label
-        if maker is not None and isinstance(maker.operation, OrderModule) and row.parent is not None:
-            yield DriftKind.PARENT, *_shown(maker.operation.parent, row.parent)
+        if product is not None and not is_module(product) and made is not None and row.label:
+            yield DriftKind.LABEL, marked_label(service.data.label, made.marker), row.label
+        if made is not None and made.is_module and row.parent is not None:
+            yield DriftKind.PARENT, *_shown(made.parent, row.parent)
         if form is not None and product is not None and product.offer is not None and product.offer.node_code:
             wanted, counted = service.data.nodes, form.nodes.get(product.offer.node_code)
             if wanted is not None and counted is not None:
@@ -196,39 +221,37 @@ class _Book:
         for elid, row in self._alive.items():
             if elid in self._held or elid in self._open or row.markers & self._open_markers:
                 continue
-            if elid in self._ending:
-                continue
+            made = self._made.get(elid)
             kind = DriftKind.FOREIGN
-            if elid in self._ended:
+            if made is not None and made.released:
                 kind = DriftKind.NOT_RELEASED
-            elif elid in self._makers or row.markers:
+            elif made is not None or row.markers:
                 kind = DriftKind.SURPLUS
-            maker = self._makers.get(elid)
             yield Difference(
                 kind=kind,
                 elid=elid,
-                license_id=None if maker is None else maker.license_id,
+                license_id=None if made is None else made.license_id,
                 theirs=" ".join(filter(None, (row.tariff, str(row.address or ""), row.label))),
-                order="" if maker is None else str(maker.order_id),
+                order="" if made is None else str(made.order_id),
                 cost=self._cost(elid),
             )
 
     def of_charges(self) -> Iterator[Difference]:
         """Count the charges of every service that we know, and look for those of services that nobody knows."""
-        for elid in self._makers:
+        for elid, made in self._made.items():
             charges = self._charged.get(elid, [])
-            if elid in self._open or len(charges) == self._paid[elid]:
+            if elid in self._open or len(charges) == made.orders_paid:
                 continue
-            more = len(charges) > self._paid[elid]
+            more = len(charges) > made.orders_paid
             yield Difference(
                 kind=DriftKind.CHARGED if more else DriftKind.NOT_CHARGED,
                 elid=elid,
-                license_id=self._makers[elid].license_id,
-                ours=f"{self._paid[elid]} orders",
+                license_id=made.license_id,
+                ours=f"{made.orders_paid} orders",
                 theirs=f"{len(charges)} charges",
-                cost=_sum(charges[self._paid[elid] :]) if more else None,
+                cost=_sum(charges[made.orders_paid :]) if more else None,
             )
-        told = {*self._makers, *self._alive, *self._open}
+        told = {*self._made, *self._alive, *self._open}
         for charge in self._theirs.charges:
             if charge.elid is None or charge.elid not in told:
                 yield Difference(
@@ -241,7 +264,7 @@ class _Book:
 
     def of_orders(self) -> Iterator[Difference]:
         """Tell the orders whose outcome is not known."""
-        for order in self._ours.orders:
+        for order in self._ours.open_orders:
             if order.state in UNDECIDED:
                 yield Difference(
                     kind=DriftKind.UNDECIDED,
@@ -264,8 +287,8 @@ class _Book:
 
 def lasting(first: Iterable[Difference], second: Iterable[Difference]) -> tuple[Difference, ...]:
     """Return the differences of the second comparison that the first had too: what was only under way drops out."""
-    known = {(each.kind, each.elid, each.license_id, each.order) for each in first}
-    return tuple(each for each in second if (each.kind, each.elid, each.license_id, each.order) in known)
+    known = {each.identity for each in first}
+    return tuple(each for each in second if each.identity in known)
 
 
 def _shown(mine: date | Elid | None, other: date | Elid | None) -> tuple[str, str]:

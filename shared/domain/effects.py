@@ -138,12 +138,14 @@ class UsageReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestName:
-    """What a caller named a request, and what it named; its reply is remembered under that name."""
+    """What a caller named a request, what it named, and the reply that is remembered under that name."""
 
     account: str
     name: str
     body_sha256: str
     """Lower-case hexadecimal."""
+    reply: StoredReply
+    """That of the command, or of the operation that ended with it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +183,7 @@ class CommandEffect:
     is_beside: bool = False
     """What the command of another license does to this one: it has no result of its own."""
     named: RequestName | None = None
-    """The reply answers every later request of this name."""
+    """Its reply answers every later request of this name."""
 
     @property
     def concerns_provider(self) -> bool:

@@ -9,31 +9,22 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from shared.contracts.commands import PurchaseLicense, RecordProviderOutcome, RenewLicense, UpgradeLicense
+from shared.contracts.key_commands import ModifyKey
 from shared.contracts.outcomes import RejectionCode
 from shared.domain.case import Case, Rules
 from shared.domain.decision import Decision, Noted, Rejected
 from shared.domain.events import ServiceChanged
+from shared.domain.key_fulfillment import Fulfilled, finish, undo
 from shared.domain.license import License, LicenseStatus
 from shared.domain.open_operation import Attention, AttentionKind, OpenOperation, confirmed
 from shared.domain.provider_operation import Elid
-from shared.domain.provider_outcome import Refusal
-from shared.domain.provisioning import Step, StepKind, UpstreamService, plan_end
+from shared.domain.provider_outcome import OUR_TROUBLE, Refusal
+from shared.domain.provisioning import Step, StepKind, UpstreamService, plan_end, plan_periods
 from shared.domain.purchase import issue
 from shared.domain.renew import prolong
 from shared.domain.upgrade import switch
 
 REFUSED_VALUES = frozenset({Refusal.INVALID_VALUE, Refusal.DUPLICATE})
-OUR_TROUBLE = frozenset(
-    {
-        Refusal.PAYMENT_REQUIRED,
-        Refusal.AUTH_FAILED,
-        Refusal.ACCESS_DENIED,
-        Refusal.TWO_FACTOR_REQUIRED,
-        Refusal.CAPTCHA,
-        Refusal.HELD_OFF,
-        Refusal.CANCELED,
-    }
-)
 
 
 def record_outcome(case: Case, command: RecordProviderOutcome, rules: Rules, *, now: datetime) -> Decision:
@@ -43,12 +34,33 @@ def record_outcome(case: Case, command: RecordProviderOutcome, rules: Rules, *, 
         return _released(case, command)
     if command.confirmed:
         return _go_on(case, open_operation, command, rules, now)
-    if open_operation.step.kind is StepKind.NODES and open_operation.service is not None and _ordered(open_operation):
-        # The service is there and paid: the license is issued, and people see to the nodes.
-        text = f"order {command.order_id}: {open_operation.data.nodes} nodes were refused ({command.refusal})"
-        ended = _end(case, open_operation, open_operation.service, rules, now)
-        return _settled(replace(ended, attention=(Attention(AttentionKind.NODES_REFUSED, text),)), command)
+    kind = open_operation.step.kind
+    if isinstance(open_operation.command, ModifyKey) and kind is not StepKind.PROLONG:
+        return _settled(undo(case, open_operation, open_operation.service, refusal_answer(command)), command)
+    is_addition = kind in (StepKind.NODES, StepKind.PROLONG)
+    if is_addition and open_operation.service is not None and _ordered(open_operation):
+        return _settled(_without(case, open_operation, open_operation.service, command, rules, now), command)
     return _give_up(case, open_operation, command, now)
+
+
+def _without(
+    case: Case,
+    open_operation: OpenOperation,
+    service: UpstreamService,
+    command: RecordProviderOutcome,
+    rules: Rules,
+    now: datetime,
+) -> Decision:
+    """Go on without what was refused: the new service is there and paid, so the license is issued; people see to it."""
+    if open_operation.step.kind is StepKind.PROLONG:
+        text = f"order {command.order_id}: a period of service {service.elid} was refused ({command.refusal})"
+        finding = Attention(AttentionKind.PERIOD_REFUSED, f"{text}: it ends {service.expires_on}")
+        decision = _end(case, open_operation, service, rules, now)
+    else:
+        text = f"order {command.order_id}: {open_operation.data.nodes} nodes were refused ({command.refusal})"
+        finding = Attention(AttentionKind.NODES_REFUSED, text)
+        decision = _next(case, open_operation, service, rules, now)
+    return replace(decision, attention=(finding,))
 
 
 def _go_on(
@@ -62,13 +74,40 @@ def _go_on(
         data=open_operation.data,
         expires_on=command.service_expires_on,
         key=command.service_key,
+        account=open_operation.step.account,
     )
     service = confirmed(open_operation, read)
+    return _settled(_next(case, open_operation, service, rules, now), command)
+
+
+def _next(case: Case, open_operation: OpenOperation, service: UpstreamService, rules: Rules, now: datetime) -> Decision:
+    """Return the next step of the plan, and of the periods that the service turns out to lack; else the end."""
     following = open_operation.position + 1
-    if following < len(open_operation.steps):
-        moved = replace(open_operation, position=following, service=service, order_id=None)
-        return _settled(Decision(answer=Noted(), open=moved, order=moved.step), command)
-    return _settled(_end(case, open_operation, service, rules, now), command)
+    steps = open_operation.steps
+    if following == len(steps):
+        steps = (*steps, *_lacking(case, open_operation, service))
+    if following == len(steps):
+        return _end(case, open_operation, service, rules, now)
+    moved = replace(open_operation, steps=steps, position=following, service=service, order_id=None)
+    return Decision(answer=Noted(), open=moved, order=moved.step)
+
+
+def _lacking(case: Case, open_operation: OpenOperation, service: UpstreamService) -> tuple[Step, ...]:
+    """Return the periods that the service ordered by an upgrade lacks until the license's last day, decided once.
+
+    The order paid one period from today; the license is paid until its last day. Until the next RENEW, which would
+    find the gap by the same rule, nobody else could close it.
+    """
+    command = open_operation.command
+    if not isinstance(command, UpgradeLicense | ModifyKey) or not _ordered(open_operation):
+        return ()
+    if any(step.kind is StepKind.PROLONG for step in open_operation.steps):
+        return ()
+    assert case.license is not None  # noqa: S101 - nothing ends a license while an operation is open
+    asked_until = command.expires_on if isinstance(command, UpgradeLicense) else None
+    until = asked_until or case.license.expires_on
+    assert until is not None  # noqa: S101 - only a tombstone has none, and it is never upgraded
+    return plan_periods(open_operation.step.product, service, open_operation.data, until)
 
 
 def _end(case: Case, open_operation: OpenOperation, service: UpstreamService, rules: Rules, now: datetime) -> Decision:
@@ -85,6 +124,10 @@ def _end(case: Case, open_operation: OpenOperation, service: UpstreamService, ru
             assert case.license is not None  # noqa: S101 - as above
             done = switch(case.license, command, now=now, service=service)
             releases = _superseded(case.license, service, rules)
+        case ModifyKey():
+            assert case.license is not None  # noqa: S101 - as above
+            superseded = _superseded(case.license, service, rules)
+            return finish(case, open_operation, command, Fulfilled(service, superseded), rules, now=now)
         case _:
             assert_never(command)
     return replace(done, answer=Noted(), settled_answer=done.answer, releases=releases)
@@ -92,7 +135,7 @@ def _end(case: Case, open_operation: OpenOperation, service: UpstreamService, ru
 
 def _superseded(license: License, service: UpstreamService, rules: Rules) -> tuple[Step, ...]:
     old = license.service
-    if old is None or old.elid == service.elid:
+    if old is None or (old.account, old.elid) == (service.account, service.elid):
         return ()
     product = rules.catalog.products.get(old.sku)
     return () if product is None else (plan_end(product, old),)
@@ -128,7 +171,8 @@ def _released(case: Case, command: RecordProviderOutcome) -> Decision:
 
 
 def _holds(license: License | None, command: RecordProviderOutcome) -> bool:
-    return license is not None and license.service is not None and license.service.elid == command.service_id
+    held = None if license is None else license.service
+    return held is not None and (held.account, held.elid) == (command.provider_account, command.service_id)
 
 
 def _settled(decision: Decision, command: RecordProviderOutcome) -> Decision:
@@ -140,7 +184,7 @@ def refusal_answer(command: RecordProviderOutcome) -> Rejected:
     number = {"number": command.number}
     if command.refusal in REFUSED_VALUES:
         return Rejected(RejectionCode.PROVIDER_VALUE_REFUSED, number)
-    if command.refusal in OUR_TROUBLE:
+    if command.refusal in OUR_TROUBLE or command.refusal == Refusal.CANCELED:
         return Rejected(RejectionCode.PROVIDER_UNAVAILABLE, number)
     return Rejected(RejectionCode.PROVIDER_REFUSED, number)
 

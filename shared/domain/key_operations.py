@@ -12,7 +12,8 @@ from typing import Final
 from shared.contracts.identifiers import LicenseId
 from shared.contracts.key_commands import KeyMember, KeyMembers, KeyReference
 from shared.contracts.outcomes import RejectionCode
-from shared.domain.catalog import Catalog, ItemTerms
+from shared.domain.case import Policy
+from shared.domain.catalog import Catalog, ItemTerms, Listed
 from shared.domain.decision import Rejected
 from shared.domain.events import (
     KeyModified,
@@ -27,8 +28,10 @@ from shared.domain.key_details import KeyDetails, MonthlyActivations, ParentKey,
 from shared.domain.key_items import base_item, base_terms, changed_items, referenced_items
 from shared.domain.key_modification import KeyOperation, canonical_address, names_key
 from shared.domain.key_owners import Owner, OwnerBook, OwnerKind
+from shared.domain.key_products import held_product, steps_towards, switched, wanted_product
 from shared.domain.key_structure import remaining_activations
 from shared.domain.license import License, LicenseStatus, evolve
+from shared.domain.provisioning import Step, UpstreamService
 
 NICKNAME_CHARACTERS_MAX = 255
 NOT_WHILE_SUSPENDED = frozenset(
@@ -52,6 +55,9 @@ class Surroundings:
     """Account of the caller."""
     related: Mapping[LicenseId, License]
     now: datetime
+    policy: Policy = field(default_factory=Policy)
+    provided: UpstreamService | None = None
+    """The service that the provider confirmed for this very request, once it has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +71,8 @@ class Working:
     elsewhere: Mapping[LicenseId, tuple[LicenseEvent, ...]] = field(default_factory=dict)
     ends: bool = False
     """Whether it is terminated; told last, because nothing follows an end."""
+    steps: tuple[Step, ...] = ()
+    """What a provider must do first; until then none of this copy may take effect."""
 
     def after(self, event: LicenseEvent, key: KeyDetails) -> "Working":
         """Return the copy after an event of its own."""
@@ -163,6 +171,12 @@ def end(working: Working) -> Working | Rejected:
 def _upgrade(working: Working, members: KeyMembers, around: Surroundings) -> Working | Rejected:
     account = around.owners.accounts.get(around.asked_by)
     price_list = None if account is None else account.price_list
+    if around.provided is not None:
+        return _switch(working, members, around.provided, around)
+    held = held_product(working.key, around.catalog)
+    if held is not None:
+        wanted = wanted_product(held, members.items or (), around.catalog, around.policy, price_list)
+        return wanted if isinstance(wanted, Rejected) else _switch_to(wanted, working, members, around)
     items = changed_items(working.key.items, members.items or (), around.catalog, price_list)
     if isinstance(items, Rejected):
         return items
@@ -172,6 +186,20 @@ def _upgrade(working: Working, members: KeyMembers, around: Surroundings) -> Wor
         key = with_terms(key, terms)
     product = base_item(items, around.catalog) or working.license.product
     return working.after(KeyUpgraded(at=around.now, product=product, key=key), key)
+
+
+def _switch_to(target: Listed, working: Working, members: KeyMembers, around: Surroundings) -> Working | Rejected:
+    """Switch to another product of the ISV endpoint, on paper while a provider has something to do first."""
+    steps = steps_towards(working.license, target)
+    if isinstance(steps, Rejected):
+        return steps
+    return replace(_switch(working, members, working.license.service, around), steps=steps)
+
+
+def _switch(working: Working, members: KeyMembers, service: UpstreamService | None, around: Surroundings) -> Working:
+    (wanted,) = members.items or ()
+    event, key = switched(working.license, working.key, wanted, service=service, now=around.now)
+    return working.after(event, key)
 
 
 def with_terms(key: KeyDetails, terms: ItemTerms) -> KeyDetails:

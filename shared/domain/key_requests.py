@@ -24,6 +24,7 @@ from shared.contracts.key_commands import (
     TerminateKey,
 )
 from shared.contracts.outcomes import RejectionCode
+from shared.domain.begin import begin
 from shared.domain.case import Case, Rules
 from shared.domain.decision import Decision, KeyState, Rejected, SameAgain
 from shared.domain.key_details import KeyDetails, details_of_foreign
@@ -36,7 +37,7 @@ from shared.domain.key_lifecycle import (
     set_activations,
     terminate,
 )
-from shared.domain.key_modification import guard_fits, plan
+from shared.domain.key_modification import KeyOperation, guard_fits, plan
 from shared.domain.key_operations import Surroundings, Working, carry_out, concluded
 from shared.domain.key_owners import OwnerBook
 from shared.domain.key_structure import KeyName, KeyView
@@ -45,17 +46,29 @@ from shared.domain.license import License, LicenseStatus
 
 def decide_key(case: Case, command: KeyCommand, rules: Rules, *, now: datetime) -> Decision:
     """Return what becomes of a partner's command. `now` is the business clock, aware UTC."""
-    around = Surroundings(
-        catalog=rules.catalog, owners=case.owners, asked_by=command.asked_by, related=case.related, now=now
-    )
+    around = surroundings(case, command, rules, now)
     if isinstance(command, CreateKey):
         if case.license is not None:
             return Decision(answer=Rejected(RejectionCode.LICENSE_EXISTS, {"number": command.number}))
         return _decision(create(command, case.activation_code, around), command, around)
-    working = _visible(case.license, command, around)
+    working = visible(case.license, command, around)
     if isinstance(working, Rejected):
         return Decision(answer=working)
+    if isinstance(command, ModifyKey):
+        return _modified(case, command, working, around, rules)
     return _decision(_done(command, working, around), command, around)
+
+
+def surroundings(case: Case, command: KeyCommand, rules: Rules, now: datetime) -> Surroundings:
+    """Return what the operations of a partner's command may look at beside the key."""
+    return Surroundings(
+        catalog=rules.catalog,
+        owners=case.owners,
+        asked_by=command.asked_by,
+        related=case.related,
+        now=now,
+        policy=rules.policy,
+    )
 
 
 def named_before(case: Case, command: KeyCommand) -> Decision | None:
@@ -120,7 +133,7 @@ def _name(license: License, key: KeyDetails) -> KeyName:
     return KeyName(key_id=key.key_id, key_version=license.key_version, activation_code=key.activation_code)
 
 
-def _visible(license: License | None, command: KeyCommand, around: Surroundings) -> Working | Rejected:
+def visible(license: License | None, command: KeyCommand, around: Surroundings) -> Working | Rejected:
     """Return the working copy of a key that the caller may see; nobody learns of others."""
     if license is None or license.key is None or not around.owners.reaches(around.asked_by, license.key.owner):
         return Rejected(RejectionCode.KEY_UNKNOWN, {"key": command.number})
@@ -128,13 +141,11 @@ def _visible(license: License | None, command: KeyCommand, around: Surroundings)
 
 
 def _done(
-    command: ModifyKey | TerminateKey | RenewKey | RenewSus | ReinstateSus | ConvertToEdition | SetRemainingActivations,
+    command: TerminateKey | RenewKey | RenewSus | ReinstateSus | ConvertToEdition | SetRemainingActivations,
     working: Working,
     around: Surroundings,
 ) -> Working | Rejected:
     match command:
-        case ModifyKey():
-            done = _modify(command, working, around)
         case TerminateKey():
             done = terminate(working, around)
         case RenewKey():
@@ -152,7 +163,21 @@ def _done(
     return done
 
 
-def _modify(command: ModifyKey, working: Working, around: Surroundings) -> Working | Rejected:
+def _modified(case: Case, command: ModifyKey, working: Working, around: Surroundings, rules: Rules) -> Decision:
+    """Return the decision on a modification: done at once, or begun where a provider has something to do first."""
+    operations = _planned(command, working, around)
+    if isinstance(operations, Rejected):
+        return Decision(answer=operations)
+    done = carried_out(operations, command, working, around)
+    if isinstance(done, Rejected) or not done.steps:
+        return _decision(done, command, around)
+    begun = begin(case, command, done.steps[0].data, done.steps, rules)
+    opened = None if begun.open is None else replace(begun.open, key_operations=operations)
+    return replace(begun, open=opened)
+
+
+def _planned(command: ModifyKey, working: Working, around: Surroundings) -> tuple[KeyOperation, ...] | Rejected:
+    """Return the operations of a request in order of execution, none where there is nothing to do."""
     members = command.members
     view = view_of(working.license, working.key, around.related, around.owners)
     if KeyMember.GUARD in members.given and (members.guard is None or not guard_fits(view, members.guard)):
@@ -161,15 +186,20 @@ def _modify(command: ModifyKey, working: Working, around: Surroundings) -> Worki
     planned = plan(view, members, default_configuration=default)
     if planned.conflicts:
         return Rejected(RejectionCode.KEY_CONFLICT, {"pairs": planned.conflict_text})
-    if not planned.operations:
-        return working
-    if view.terminated:
+    if planned.operations and view.terminated:
         return working.refused(RejectionCode.KEY_TERMINATED)
+    return planned.operations
+
+
+def carried_out(
+    operations: tuple[KeyOperation, ...], command: ModifyKey, working: Working, around: Surroundings
+) -> Working | Rejected:
+    """Return the working copy after all operations of a request and the event that tells of it, or the refusal."""
+    if not operations:
+        return working
     touched = replace(working, key=replace(working.key, modified_at=around.now))
-    done = carry_out(planned.operations, touched, members, around)
-    if isinstance(done, Rejected):
-        return done
-    return concluded(done, planned.operations, around.now)
+    done = carry_out(operations, touched, command.members, around)
+    return done if isinstance(done, Rejected) else concluded(done, operations, around.now)
 
 
 def _decision(done: Working | Rejected, command: KeyCommand, around: Surroundings) -> Decision:

@@ -127,7 +127,7 @@ def _issued_anew(license: License, event: LicenseRenewed | LicenseUpgraded) -> L
         service=event.service,
         revision=license.revision + 1,
         sequence=license.sequence + 1,
-        key=_seen_by_owner(license.key, event),
+        key=None if license.key is None else seen_by_owner(license.key, event),
     )
     match event:
         case LicenseRenewed():
@@ -185,12 +185,14 @@ def _key_changed(license: License, event: KeyRenewed | KeyUpgraded | KeyMoved | 
             assert_never(event)
 
 
-def _seen_by_owner(key: KeyDetails | None, event: LicenseRenewed | LicenseUpgraded) -> KeyDetails | None:
-    """Return the Partner API's part after a change through another protocol: its item is the product held."""
-    if key is None:
-        return None
+def seen_by_owner(key: KeyDetails, event: LicenseRenewed | LicenseUpgraded) -> KeyDetails:
+    """Return the Partner API's part after a license of the other protocol got another product or day.
+
+    Its item is the product held. The family stays: within another one somebody else may hold its address or UID, and
+    nothing that was bought may fail for that.
+    """
     item = replace(key.items[0], item=event.product) if key.items else KeyItem(item=event.product, unmatched=True)
-    return replace(key, items=(item,), family=event.product, update_on=event.expires_on, modified_at=event.at)
+    return replace(key, items=(item,), update_on=event.expires_on, modified_at=event.at)
 
 
 def _create(event: LicenseIssued | TombstoneRecorded | KeyIssued) -> License:

@@ -59,6 +59,8 @@ class ProviderOrder:
     announced_at: datetime | None
     settled_at: datetime | None
     cancel_requested_at: datetime | None
+    put_off: int = 0
+    """How often a release was refused for a passing reason."""
 
     @property
     def kind(self) -> StepKind:
@@ -130,7 +132,7 @@ class LinkedServices:
     """The services of ours upstream, as far as confirmed orders know them."""
 
     by_elid: dict[Elid, UUID] = field(default_factory=dict)
-    """Service -> the order that made it; released ones too."""
+    """Service -> the order that made it; those released lately too."""
     released: frozenset[Elid] = frozenset()
     quarantined: frozenset[Elid] = frozenset()
     """Services that undecided orders may have made."""

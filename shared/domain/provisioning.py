@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from enum import StrEnum
 
-from shared.domain.catalog import Product
+from shared.domain.catalog import FIRST_PROVIDER_ACCOUNT, Product
 from shared.domain.provider_operation import (
     LABEL_CHARACTERS_MAX,
     NODES_MAX,
@@ -57,6 +57,8 @@ class UpstreamService:
     """Last day upstream as last read; None for a lifetime service."""
     key: str | None = None
     """The provider's own key, for products that hand it through."""
+    account: str = FIRST_PROVIDER_ACCOUNT
+    """The provider account that ordered it, and that everything else about it is asked in."""
 
 
 class StepKind(StrEnum):
@@ -81,6 +83,8 @@ class Step:
     parent: Elid | None = None
     expires_before: date | None = None
     """For PROLONG: the last day upstream before it."""
+    account: str = FIRST_PROVIDER_ACCOUNT
+    """The provider account that it is asked in."""
 
 
 def is_module(product: Product) -> bool:
@@ -114,9 +118,18 @@ def merged(held: ServerData, wanted: ServerData) -> ServerData:
     )
 
 
-def plan_order(product: Product, data: ServerData, parent: Elid | None) -> tuple[Step, ...]:
-    """Return the steps that order `product`: the service, then its nodes."""
-    order = Step(kind=StepKind.ORDER, product=product, data=data, parent=parent)
+def plan_order(product: Product, data: ServerData, parent: UpstreamService | None) -> tuple[Step, ...]:
+    """Return the steps that order `product`: the service, then its nodes.
+
+    In the account that the catalog names; a module can only be ordered where the service `parent` is.
+    """
+    order = Step(
+        kind=StepKind.ORDER,
+        product=product,
+        data=data,
+        parent=None if parent is None else parent.elid,
+        account=product.provider_account if parent is None else parent.account,
+    )
     return (order, replace(order, kind=StepKind.NODES)) if data.nodes is not None else (order,)
 
 
@@ -126,20 +139,25 @@ def plan_renewal(product: Product, service: UpstreamService, data: ServerData, u
     Prolong only while the upstream day is before the requested one less its ten days of grace, so that a period is
     never paid twice (docs/protocols/isplicense.md 9.5). Empty when nothing has to be asked upstream.
     """
+    return (*plan_periods(product, service, data, until), *plan_change(product, service, data))
+
+
+def plan_periods(product: Product, service: UpstreamService, data: ServerData, until: date) -> tuple[Step, ...]:
+    """Return one step for each period that `service` lacks to last until the renewal day of `until`."""
     steps: list[Step] = []
     reached = service.expires_on
     while reached is not None and product.period_months and len(steps) < PERIODS_AT_ONCE_MAX:
         if reached >= until - timedelta(days=RENEWAL_MARGIN_DAYS):
             break
-        prolong = Step(kind=StepKind.PROLONG, product=product, data=data, elid=service.elid, expires_before=reached)
-        steps.append(prolong)
+        prolong = _about(service, StepKind.PROLONG, product, data)
+        steps.append(replace(prolong, expires_before=reached))
         reached = months_later(reached, product.period_months)
-    return (*steps, *plan_change(product, service, data))
+    return tuple(steps)
 
 
 def plan_change(product: Product, service: UpstreamService, data: ServerData) -> tuple[Step, ...]:
     """Return the steps that give `service` another address, label or number of nodes."""
-    change = Step(kind=StepKind.CHANGE, product=product, data=data, elid=service.elid)
+    change = _about(service, StepKind.CHANGE, product, data)
     steps: list[Step] = []
     if (data.address, data.label) != (service.data.address, service.data.label):
         steps.append(change)
@@ -150,7 +168,12 @@ def plan_change(product: Product, service: UpstreamService, data: ServerData) ->
 
 def plan_end(product: Product, service: UpstreamService) -> Step:
     """Return the step that releases `service`."""
-    return Step(kind=StepKind.END, product=product, data=service.data, elid=service.elid)
+    return _about(service, StepKind.END, product, service.data)
+
+
+def _about(service: UpstreamService, kind: StepKind, product: Product, data: ServerData) -> Step:
+    """Return a step about a service: it stays with the account that ordered it, whatever the catalog says today."""
+    return Step(kind=kind, product=product, data=data, elid=service.elid, account=service.account)
 
 
 def operation_of(step: Step, ordered: Elid | None) -> ProviderOperation:

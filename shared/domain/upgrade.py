@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from shared.contracts.commands import UpgradeLicense
 from shared.contracts.outcomes import RejectionCode
-from shared.domain.begin import begin, server_data
+from shared.domain.begin import begin, parent_service, server_data
 from shared.domain.case import Case, Rules
 from shared.domain.catalog import Listed
 from shared.domain.decision import Alert, AlertKind, CurrentBody, Decision, Rejected
@@ -77,7 +77,10 @@ def _upgrade_upstream(
     if target.product.sku == service.sku:
         steps = plan_change(target.product, service, data)
     else:
-        steps = plan_order(target.product, data, None)
+        parent = parent_service(case, target.product, data)
+        if isinstance(parent, Rejected):
+            return Decision(answer=parent)
+        steps = plan_order(target.product, data, parent)
     if steps:
         return begin(case, command, data, steps, rules)
     if command.product == license.product:

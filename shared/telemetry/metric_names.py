@@ -268,7 +268,7 @@ SCHEDULER_SENT = MetricDefinition(
     name="keyway_scheduler_sent_total",
     kind=MetricKind.COUNTER,
     unit="records",
-    meaning="Records sent because something was due, by kind (bell, lapse, close)",
+    meaning="Records sent because something was due, by kind (bell, sweep, lapse, close)",
     labels=("kind",),
 )
 SCHEDULER_FAILED = MetricDefinition(
@@ -303,6 +303,19 @@ PROVIDER_ORDERS_WAITING = MetricDefinition(
     kind=MetricKind.COUNTER,
     unit="orders",
     meaning="Orders left for later: paused account, doubtful lists, as many calls out as allowed",
+)
+PROVIDER_SWEEPS = MetricDefinition(
+    name="keyway_provider_sweeps_total",
+    kind=MetricKind.COUNTER,
+    unit="sweeps",
+    meaning="Comparisons with the provider, by how they ended (done, failed); alert when none is done for 15 minutes",
+    labels=("outcome",),
+)
+PROVIDER_FINDINGS_TOLD = MetricDefinition(
+    name="keyway_provider_findings_told_total",
+    kind=MetricKind.COUNTER,
+    unit="findings",
+    meaning="Differences from the provider that people were told of; alert on any",
 )
 
 USAGE_EVENTS = MetricDefinition(

@@ -256,7 +256,7 @@ class SchedulerMetrics:
 
     active: Gauge
     sent: Mapping[str, Counter]
-    """`bell`, `lapse` and `close`."""
+    """`bell`, `sweep`, `lapse` and `close`."""
     failed: Counter
 
     @classmethod
@@ -264,7 +264,7 @@ class SchedulerMetrics:
         """Register the metrics of a scheduler with `registry`."""
         return cls(
             active=gauge(registry, names.SCHEDULER_ACTIVE),
-            sent=counters_by(registry, names.SCHEDULER_SENT, ("bell", "lapse", "close")),
+            sent=counters_by(registry, names.SCHEDULER_SENT, ("bell", "sweep", "lapse", "close")),
             failed=counter(registry, names.SCHEDULER_FAILED),
         )
 
@@ -282,6 +282,9 @@ class ProviderMetrics:
     moved: Mapping[str, Counter]
     """By `OrderState`."""
     deferred: Counter
+    sweeps: Mapping[str, Counter]
+    """`done` and `failed`."""
+    findings_told: Counter
 
     @classmethod
     def bound_to(cls, registry: CollectorRegistry) -> Self:
@@ -291,4 +294,6 @@ class ProviderMetrics:
             hostile_answers=counter(registry, names.PROVIDER_HOSTILE_ANSWERS),
             moved=counters_by(registry, names.PROVIDER_ORDERS_MOVED, OrderState),
             deferred=counter(registry, names.PROVIDER_ORDERS_WAITING),
+            sweeps=counters_by(registry, names.PROVIDER_SWEEPS, ("done", "failed")),
+            findings_told=counter(registry, names.PROVIDER_FINDINGS_TOLD),
         )

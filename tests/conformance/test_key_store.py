@@ -21,7 +21,8 @@ from tests.key_builders import CODE_1, CODE_2, K1_ID, K2_ID, NOW, k1, k2
 from workers.license.ports import LicenseStore
 
 pytestmark = pytest.mark.asyncio
-NAMED = RequestName(account="partner", name="order-7", body_sha256="ab" * 32)
+REPLY = StoredReply(status=ReplyStatus.KEY_STATE, meta=b"20240317", body=b"{}")
+NAMED = RequestName(account="partner", name="order-7", body_sha256="ab" * 32, reply=REPLY)
 
 
 def made(license: License, **changes: Any) -> CommandEffect:
@@ -98,8 +99,7 @@ class KeyStoreSuite:
             assert told[K1_ID].license == k1(address="203.0.113.7")
 
     async def test_a_named_request_is_answered_once(self, store: LicenseStore) -> None:
-        reply = StoredReply(status=ReplyStatus.KEY_STATE, meta=b"20240317", body=b"{}")
-        await store.store([made(k1(), named=NAMED, reply=reply)])
+        await store.store([made(k1(), named=NAMED, reply=REPLY)])
 
         asked = KeyQuestions(names=frozenset({("partner", "order-7"), ("partner", "order-8")}))
         (known,) = (await store.load_keys(asked)).requests.values()
@@ -110,7 +110,7 @@ class KeyStoreSuite:
             b"{}",
         )
         with pytest.raises(ConflictError):
-            await store.store([made(k2(), named=NAMED, reply=reply)])
+            await store.store([made(k2(), named=NAMED, reply=REPLY)])
         assert (await store.load([], [K2_ID], [])).licenses == {}
 
 

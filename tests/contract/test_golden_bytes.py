@@ -11,7 +11,15 @@ from uuid import UUID
 import orjson
 import pytest
 
-from shared.contracts.codec import decode_envelope, encode_envelope, encode_event
+from shared.contracts.bells import OrderBell, SweepBell
+from shared.contracts.codec import (
+    decode_envelope,
+    decode_provider_request,
+    encode_envelope,
+    encode_event,
+    encode_provider_request,
+    encode_sweep_request,
+)
 from shared.contracts.commands import (
     BodyDigest,
     LicenseCommand,
@@ -273,6 +281,31 @@ def test_many_replies_share_a_record() -> None:
 def test_event_v1_is_written_as_ever() -> None:
     assert encode_event(EVENT) == (GOLDEN / "event-v1-renewed.json").read_bytes()
     assert encode_event(MODIFIED) == (GOLDEN / "event-v1-modified.json").read_bytes()
+
+
+def test_bells_v1_are_written_and_read_as_ever() -> None:
+    order, sweep = ((GOLDEN / f"bell-v1-{name}.json").read_bytes() for name in ("order", "sweep"))
+
+    assert (encode_provider_request(CAUSE), encode_sweep_request(CAUSE)) == (order, sweep)
+    assert decode_provider_request(order) == OrderBell(CAUSE)
+    assert decode_provider_request(sweep) == SweepBell(CAUSE)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b'{"version":2,"sweep_id":"01a1f0d7-0000-7000-8000-000000000001"}', "version"),
+        (b'{"version":1,"sweep_id":"all"}', "payload"),
+        (b'{"version":1,"sweep_id":null}', "payload"),
+        (b'{"version":1}', "payload"),
+        (b"[]", "not_json"),
+    ],
+)
+def test_a_bell_that_names_nothing_is_a_dead_letter(value: bytes, reason: str) -> None:
+    with pytest.raises(InvalidRecordError) as refused:
+        decode_provider_request(value)
+
+    assert refused.value.reason == reason
 
 
 def test_members_that_nobody_knows_are_ignored() -> None:

@@ -193,9 +193,9 @@ def _apply(effect: CommandEffect, tables: Tables) -> None:
     if effect.named is not None:
         known = KnownRequest(
             body_sha256=effect.named.body_sha256,
-            status=effect.reply.status,
-            meta=effect.reply.meta,
-            body=effect.reply.body,
+            status=effect.named.reply.status,
+            meta=effect.named.reply.meta,
+            body=effect.named.reply.body,
         )
         _insert(tables.requests, (effect.named.account, effect.named.name), known)
     if effect.waiting is None and not effect.is_beside:

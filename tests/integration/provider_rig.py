@@ -22,7 +22,7 @@ from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_oversight import PostgresProviderOversight
 from shared.database.provider_pauses import PauseTimes
 from shared.database.provider_writes import write_provider_parts
-from shared.domain.catalog import BodySource, Product, Provider, ProviderOffer
+from shared.domain.catalog import FIRST_PROVIDER_ACCOUNT, BodySource, Product, Provider, ProviderOffer
 from shared.domain.effects import CommandEffect, NewOrder, StoredReply
 from shared.domain.provider_operation import Elid, ProviderOperation, ServiceKind
 from shared.domain.provider_order import OrderState
@@ -31,7 +31,7 @@ from shared.domain.provider_settling import ReleasePolicy, SettlingRules
 from shared.domain.provisioning import ServerData, Step, StepKind, operation_of
 from shared.errors import UnavailableError
 from tests.integration.sandbox_rig import PASSWORD, USER, SandboxRig, running_sandbox
-from workers.provider.assembly import PROVIDER_ACCOUNT, order_runner
+from workers.provider.assembly import order_runner
 from workers.provider.isplicense.account import PanelAccount
 from workers.provider.isplicense.client import IspLicenseClient
 from workers.provider.isplicense.pacing import CallPacer
@@ -115,12 +115,21 @@ class ProviderRig:
         nodes: int | None = None,
         parent: Elid | None = None,
         expires_before: date | None = None,
+        account: str = FIRST_PROVIDER_ACCOUNT,
     ) -> UUID:
         """Store an order as the license worker does and return its id."""
         self._numbers += 1
         number = number or f"{self._numbers:08d}"
         data = ServerData(address=address or f"203.0.113.{self._numbers % 250 + 1}", label=f"web-{number}", nodes=nodes)
-        step = Step(kind=kind, product=product, data=data, elid=elid, parent=parent, expires_before=expires_before)
+        step = Step(
+            kind=kind,
+            product=product,
+            data=data,
+            elid=elid,
+            parent=parent,
+            expires_before=expires_before,
+            account=account,
+        )
         order = NewOrder(
             order_id=new_id(),
             account="ka",
@@ -218,16 +227,28 @@ def a_runner(
     *,
     limits: ClaimLimits = LIMITS,
     rules: SettlingRules = RULES,
+    provider_account: str = FIRST_PROVIDER_ACCOUNT,
 ) -> OrderRunner:
     """Return a runner with the rig's short times."""
-    return order_runner(book, client, announcer, limits=limits, rules=rules, clock=CLOCK, chance=lambda: 0.5)
+    return order_runner(
+        book,
+        client,
+        announcer,
+        limits=limits,
+        rules=rules,
+        clock=CLOCK,
+        chance=lambda: 0.5,
+        provider_account=provider_account,
+    )
 
 
-def a_client(sandbox: SandboxRig, *, password: str = PASSWORD, money_timeout_seconds: float = 2.0) -> IspLicenseClient:
+def a_client(
+    sandbox: SandboxRig, *, user: str = USER, password: str = PASSWORD, money_timeout_seconds: float = 2.0
+) -> IspLicenseClient:
     """Return a client of the sandbox with short times."""
     account = PanelAccount(
         base_url=sandbox.addresses.url,
-        user=USER,
+        user=user,
         password=SecretStr(password),
         loopback_allowed=True,
         read_timeout_seconds=2.0,
@@ -265,4 +286,4 @@ async def provider_rig(
         )
 
 
-ACCOUNT = PROVIDER_ACCOUNT
+ACCOUNT = FIRST_PROVIDER_ACCOUNT

@@ -1,8 +1,12 @@
 """`keyway provider` on a real database and a real sandbox: lists, people's decisions, and drift both ways."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeVar
 from uuid import UUID
 
@@ -12,6 +16,8 @@ import pytest
 from shared.contracts.envelope import new_id
 from shared.database.pool import OwnConnection, connected
 from tests.command_line import Shell, shell
+from tests.integration.provider_rig import CLOCK, provider_rig
+from tests.integration.sweep_rig import SweepRig
 
 __all__ = ["shell"]
 
@@ -106,7 +112,96 @@ def test_an_unknown_order_makes_reconcile_fail_until_it_is_settled(shell: Shell,
     assert (settled.status, settled.document) == (0, {"undecided": []})
 
 
-def test_drift_without_a_panel_says_which_setting_is_missing(shell: Shell, manual_order: UUID) -> None:
-    refused = shell.keyway("provider", "drift")
+@contextmanager
+def provider_role(
+    database_url: str, state: Path, arrange: Callable[[SweepRig], Awaitable[object]]
+) -> Iterator[SweepRig]:
+    """A provider worker with its own panel in a thread, rung for as the scheduler does it; only Kafka is left out."""
+    made: Future[SweepRig] = Future()
+    stop = threading.Event()
 
-    assert (refused.status, "KEYWAY_PROVIDER_ISPLICENSE_URL" in refused.err) == (1, True)
+    async def serve() -> None:
+        async with provider_rig(database_url, state) as provider:
+            rig = await SweepRig.on(provider)
+            await arrange(rig)
+            made.set_result(rig)
+            while not stop.is_set():
+                for due in await rig.sweeps.ring(sweeps_max=10, again_seconds=5.0):
+                    await rig.sweeper.carry(due.sweep_id)
+                await CLOCK.sleep(0.05)
+
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        serving = threads.submit(lambda: asyncio.run(serve()))
+        serving.add_done_callback(lambda ended: made.done() or made.set_exception(ended.exception() or EOFError()))
+        try:
+            yield made.result(timeout=60)
+        finally:
+            stop.set()
+            serving.result(timeout=30)
+
+
+def test_drift_of_equal_sides_prints_nothing(shell: Shell, database_url: str, tmp_path: Path) -> None:
+    shell.export(database_url=database_url)
+    with provider_role(database_url, tmp_path, lambda rig: rig.hold(2)):
+        told = shell.keyway("provider", "drift")
+        document = shell.keyway("provider", "drift", "--json").document
+
+    assert (told.status, told.out, told.err) == (0, "", "")
+    assert document == {"differences": [], "cost": "0"}
+
+
+def test_drift_prints_what_the_provider_role_found_and_fails(shell: Shell, database_url: str, tmp_path: Path) -> None:
+    shell.export(database_url=database_url)
+
+    async def surplus(rig: SweepRig) -> None:
+        await rig.drop_service((await rig.hold(1))[0])
+
+    with provider_role(database_url, tmp_path, surplus) as rig:
+        ((elid, number),) = rig.licenses.items()
+        told = shell.keyway("provider", "drift")
+        as_json = shell.keyway("provider", "drift", "--json", "--account", "isplicense")
+
+    (difference,) = as_json.document["differences"]
+    assert list(difference) == ["kind", "elid", "license_id", "ours", "theirs", "order", "cost"]
+    assert (difference["kind"], difference["elid"], difference["license_id"]) == ("surplus", elid, f"ka:{number}")
+    assert as_json.document["cost"] == difference["cost"] != "0"
+    assert (told.status, as_json.status) == (1, 1)
+    assert told.out.splitlines()[0].split() == [
+        "Difference",
+        "Service",
+        "License",
+        "Ours",
+        "Theirs",
+        "Order",
+        "Charged",
+    ]
+    assert f"1 differences; {difference['cost']} was charged for them" in told.out
+    assert difference["order"] in told.out
+
+
+def test_drift_that_cannot_be_known_is_refused_with_the_reason(shell: Shell, database_url: str, tmp_path: Path) -> None:
+    shell.export(database_url=database_url)
+
+    async def broken(rig: SweepRig) -> None:
+        match = {"match": {"func": "expense"}, "mode": "http_status", "phase": "before", "args": {"status": 500}}
+        await rig.rig.sandbox.control("POST", "faults", {**match, "times": None})
+
+    with provider_role(database_url, tmp_path, broken):
+        refused = shell.keyway("provider", "drift")
+
+    assert (refused.status, refused.out) == (1, "")
+    assert "isplicense could not be compared: the panel cannot be read: the expense ledger" in refused.err
+
+
+def test_drift_without_a_provider_worker_says_so_and_leaves_the_question(shell: Shell, database_url: str) -> None:
+    shell.export(database_url=database_url)
+
+    refused = shell.keyway("provider", "drift", "--wait", 1)
+    unknown = shell.keyway("provider", "drift", "--account", "nobody")
+
+    async def asked(connection: OwnConnection) -> str:
+        return str(await connection.fetchval("SELECT asked_by || ' ' || state FROM provider_sweep"))
+
+    assert (refused.status, "no provider worker answered for account isplicense" in refused.err) == (1, True)
+    assert on_database(database_url, asked) == "operator asked"
+    assert (unknown.status, "there is no provider account nobody: there is isplicense" in unknown.err) == (1, True)

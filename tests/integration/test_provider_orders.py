@@ -14,7 +14,9 @@ import pytest_asyncio
 
 from shared.contracts.envelope import day_of, derived_id, new_id
 from shared.database.pool import open_pool
+from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.provider_orders import PostgresProviderOrders
+from shared.domain.approval import TwoPeople
 from shared.domain.open_operation import AttentionKind
 from shared.domain.provider_operation import Elid, RenewService
 from shared.domain.provider_order import ClaimObstacle, Judgement, OrderState, Pause, Trigger
@@ -41,6 +43,10 @@ def confirmed(elid: int) -> Judgement:
 async def rig(database_url: str, tmp_path: Path) -> AsyncIterator[ProviderRig]:
     async with provider_rig(database_url, tmp_path) as made:
         yield made
+
+
+async def takes_orders(rig: ProviderRig) -> bool:
+    return (await PostgresProviderAccounts(rig.pool).accepting())[ACCOUNT]
 
 
 async def claimed(rig: ProviderRig, order_id: UUID, limits: ClaimLimits = LIMITS) -> Claim:
@@ -194,11 +200,11 @@ async def test_a_wrong_password_opens_the_breaker_and_pages_once(rig: ProviderRi
     for claim in claims:
         await rig.book.close(claim, refused, SEEN)
     assert await rig.book.claim(orders[2], LIMITS) is ClaimObstacle.PAUSED
-    assert not await rig.book.accepts(ACCOUNT, unresolved_max=8)
+    assert not await takes_orders(rig)
     assert (await rig.book.pause(ACCOUNT)).reason == "auth_failed"
     assert await rig.value("SELECT count(*) FROM outbox WHERE type = 'keyway.provider.attention'") == 1
     await rig.oversight.resume(ACCOUNT)
-    assert await rig.book.accepts(ACCOUNT, unresolved_max=8)
+    assert await takes_orders(rig)
 
 
 async def test_hold_offs_double_and_are_forgotten_after_a_success(rig: ProviderRig) -> None:
@@ -224,11 +230,13 @@ async def test_three_losses_within_a_minute_stop_the_sends(rig: ProviderRig) -> 
 
 async def test_orders_are_taken_until_too_many_outcomes_are_unknown(rig: ProviderRig) -> None:
     await claimed(rig, await rig.store())
-    assert await rig.book.accepts(ACCOUNT, unresolved_max=1), "one that is being sent is not unknown"
+    accounts = PostgresProviderAccounts(rig.pool)
+    await accounts.enroll({ACCOUNT: 1})
+    assert await takes_orders(rig), "one that is being sent is not unknown"
     order_id = await rig.store()
     claim = await claimed(rig, order_id)
     await rig.book.lose(order_id, claim.attempt)
-    assert not await rig.book.accepts(ACCOUNT, unresolved_max=1)
+    assert not await takes_orders(rig)
 
 
 async def test_a_bell_is_rung_for_whatever_is_due_and_again_when_it_is_lost(rig: ProviderRig) -> None:
@@ -287,7 +295,7 @@ async def test_people_link_release_and_cancel_what_is_theirs(rig: ProviderRig) -
         await rig.book.close(claim, Judgement(trigger=Trigger.SEVERAL_IDS, quarantined=(Elid(1), Elid(2))), SEEN)
         await rig.execute("UPDATE provider_account SET paused_until = NULL")
     assert await rig.oversight.link(ids[0], Elid(1), by="ann") is OrderState.CONFIRMED
-    assert await rig.oversight.release(ids[1], by="ann") is OrderState.INTENDED
+    assert await rig.oversight.release(ids[1], by=TwoPeople(("ann", "bob"))) is OrderState.INTENDED
     assert await rig.oversight.cancel(ids[2], by="ann") is OrderState.REFUSED
     assert await rig.oversight.cancel(ids[2], by="ann") is None
     assert (await rig.order(ids[0])).how is Found.PEOPLE
@@ -297,18 +305,16 @@ async def test_people_link_release_and_cancel_what_is_theirs(rig: ProviderRig) -
     assert {order.order_id for order in await rig.oversight.orders(states=[OrderState.REFUSED])} == {ids[2]}
 
 
-async def test_a_finding_is_told_once_while_it_is_open(rig: ProviderRig) -> None:
-    async def find() -> bool:
-        return await rig.oversight.find(
-            ACCOUNT, AttentionKind.SURPLUS_SERVICE, elid=Elid(9), license_id=None, detail="service 9: nobody needs it"
-        )
-
-    assert await find()
-    assert not await find()
-    (finding,) = await rig.oversight.findings(ACCOUNT)
-    assert finding.elid == 9
-    assert await rig.oversight.close_findings(ACCOUNT, still_open=[]) == 1
-    assert await find(), "it is back"
+async def test_services_released_long_ago_are_not_read_any_more(rig: ProviderRig) -> None:
+    for elid in (1, 2):
+        await rig.book.close(await claimed(rig, await rig.store()), confirmed(elid), SEEN)
+        release = await claimed(rig, await rig.store(kind=StepKind.END, elid=Elid(elid)))
+        await rig.book.close(release, confirmed(elid), SEEN)
+    await rig.execute(
+        "UPDATE provider_order SET decided_at = decided_at - interval '91 days' WHERE kind = 'end' AND elid = 1"
+    )
+    linked = await rig.book.linked(ACCOUNT)
+    assert (set(linked.by_elid), linked.released) == ({2}, {2})
 
 
 async def test_a_termination_cancels_what_was_not_sent(rig: ProviderRig) -> None:

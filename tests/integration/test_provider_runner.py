@@ -2,13 +2,14 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from shared.domain.provider_operation import Elid
-from shared.domain.provider_order import OrderState
+from shared.domain.provider_order import RELEASE_AGAIN_SECONDS, OrderState
 from shared.domain.provider_outcome import Refusal
 from shared.domain.provider_service import Found
 from shared.domain.provisioning import StepKind
@@ -142,3 +143,43 @@ async def test_a_service_that_carries_the_marker_is_adopted_and_not_ordered(rig:
     assert again.elid == first.elid
     assert again.how is Found.MARKER
     assert len(await rig.sandbox.charges()) == 1
+
+
+async def test_a_release_that_is_refused_for_a_passing_reason_is_asked_for_again(rig: ProviderRig) -> None:
+    bought = await rig.canary()
+    await rig.sandbox.fault("error_doc", "softexternal.delete", "before", type="access")
+    order_id = await rig.store(kind=StepKind.END, elid=bought.elid)
+    await rig.carry(order_id)
+    refused = await rig.order(order_id)
+    assert (refused.state, refused.put_off, refused.refusal) == (OrderState.INTENDED, 1, None)
+    assert refused.due_at is not None
+    assert refused.due_at - await rig.book.now() > timedelta(seconds=RELEASE_AGAIN_SECONDS[0] / 2)
+
+    await rig.carry(order_id)  # a bell before its time
+    assert (await rig.order(order_id)).attempt == 1
+    await rig.execute("UPDATE provider_order SET not_before = clock_timestamp(), due_at = clock_timestamp()")
+    (released,) = await rig.settled(order_id)
+
+    assert (released.state, released.attempt) == (OrderState.CONFIRMED, 2)
+    assert rig.announcer.told[-1].order_id == order_id, "nobody is told of a refusal that passed"
+
+
+async def test_a_release_that_is_refused_again_and_again_ends_with_people(rig: ProviderRig) -> None:
+    bought = await rig.canary()
+    match = {"func": "softexternal.delete"}
+    fault = {"match": match, "mode": "error_doc", "phase": "before", "args": {"type": "access"}, "times": None}
+    await rig.sandbox.control("POST", "faults", fault)
+    order_id = await rig.store(kind=StepKind.END, elid=bought.elid)
+    for times in range(1, len(RELEASE_AGAIN_SECONDS) + 1):
+        await rig.carry(order_id)
+        assert (await rig.order(order_id)).put_off == times
+        await rig.execute("UPDATE provider_order SET not_before = clock_timestamp(), due_at = clock_timestamp()")
+    (refused,) = await rig.settled(order_id)
+    assert (refused.state, refused.refusal) == (OrderState.REFUSED, Refusal.ACCESS_DENIED)
+
+
+async def test_a_release_that_is_refused_for_good_is_not_asked_for_again(rig: ProviderRig) -> None:
+    bought = await rig.canary()
+    await rig.sandbox.fault("error_doc", "softexternal.delete", "before", type="pricelist_min_order")
+    (refused,) = await rig.settled(await rig.store(kind=StepKind.END, elid=bought.elid))
+    assert (refused.state, refused.refusal, refused.attempt) == (OrderState.REFUSED, Refusal.TERM_LOCKED, 1)

@@ -37,6 +37,7 @@ from shared.contracts.topics import (
 )
 from shared.errors import UnavailableError
 from shared.kafka import ConsumedRecord, RecordProducer, command_producer, dead_letter_producer, reply_producer
+from shared.kafka_ending import cut_off
 from shared.settings import Settings
 from shared.telemetry.health import Readiness
 from shared.telemetry.logging import configure_logging
@@ -140,7 +141,7 @@ class RunningWorker:
         """Stop at once: nothing is drained, committed or said to the group."""
         consumer = self.consumption.subscription.consumer
         assert consumer is not None
-        await consumer._client.close()  # type: ignore[attr-defined] # the sudden death of the connection
+        await cut_off(consumer)  # the sudden death of the connection
         self.task.cancel()
         with suppress(asyncio.CancelledError, BaseExceptionGroup):
             await self.task

@@ -60,7 +60,7 @@ def files_with(needles: list[bytes], folder: Path, *, spared: set[str]) -> list[
         if not path.is_file() or path.is_symlink() or path.name in spared:
             continue
         try:
-            content = path.read_bytes()
+            content = path.read_bytes().rstrip(b"\0") + b"\0"  # Kafka's index files are mostly room to come
         except OSError:
             continue  # gone meanwhile, or not ours to read
         if any(needle in content for needle in needles):

@@ -1,11 +1,13 @@
-"""Orders for a panel that misbehaves on a third of the calls, carried by a worker that is killed again and again.
+"""Orders in four accounts of a panel that misbehaves on a third of the calls, carried by a worker that is killed again
+and again.
 
 In the end every license has one service, every service one charge per order and period, both sides agree, and the
-panel's password stands nowhere. `SAGA_ORDERS=1000 SAGA_KILLS=20` is the long run; the short one is part of `make test`.
+panel's passwords stand nowhere. `SAGA_ORDERS=1000 SAGA_KILLS=20` is the long run; the short one is part of `make test`.
 """
 
 import asyncio
 import base64
+import json
 import os
 import subprocess
 import sys
@@ -19,12 +21,18 @@ from urllib.parse import quote
 
 import asyncpg
 import pytest
+import yaml
 
+from keyway.cli.prepare import EXAMPLE_CATALOG
+from keyway.cli.world_files import panel_password_file, provider_accounts_file
 from keyway.ka.client import KeyAdministrator
 from keyway.ka.forms import Order, operation_form
+from keyway.localstack.plan import PANEL_USER
 from shared.database.pool import open_pool
-from shared.database.provider_orders import PostgresProviderOrders
+from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.provider_oversight import PostgresProviderOversight
+from shared.domain.approval import TwoPeople
+from shared.domain.catalog import FIRST_PROVIDER_ACCOUNT
 from shared.domain.provider_order import OrderState
 from tests.process.panel import PanelControl, files_with
 from tests.process.whole_stack import WholeStack, order, until
@@ -54,12 +62,16 @@ FAULTS: tuple[tuple[str, str | None, dict[str, object]], ...] = (
     ("late_visible", None, {"ms": 2000}),
     ("long_page", None, {"hops": 2}),
 )
-SOFTWARE, PLESK = "ISPMGR6-LITE", "PLESK12-WEB-ADMIN"
+SOFTWARE = "ISPMGR6-LITE"
+ACCOUNTS = {"ISPMGR6-LITE": "isplicense", "PLESK12-WEB-ADMIN": "second", "ISPMGR5-LITE": "third", "BILLMGR": "fourth"}
+"""The products that are ordered, each in an account of its own."""
+PRODUCTS = tuple(ACCOUNTS)
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(int(SECONDS) + 120)]
 
 LICENSES = """
-SELECT license_id, status, (service ->> 'elid')::bigint AS elid FROM license WHERE license_id = ANY($1::text[])
+SELECT license_id, status, (service ->> 'elid')::bigint AS elid, service ->> 'account' AS account
+FROM license WHERE license_id = ANY($1::text[])
 """
 LINKS = """
 SELECT o.elid, count(*) FILTER (WHERE o.kind = 'order') AS orders, count(*) FILTER (WHERE o.kind = 'prolong') AS periods
@@ -89,20 +101,49 @@ def address_of(number: int) -> str:
     return f"198.{18 + number // 65_000 % 2}.{number // 250 % 256}.{number % 250 + 1}"
 
 
-async def test_every_license_costs_one_charge_whatever_breaks(stack: WholeStack, fresh_number: Iterator[int]) -> None:
+async def use_four_accounts(stack: WholeStack, folder: Path) -> None:
+    """Put a catalog into force by which `PRODUCTS` are ordered in four accounts, and wait until everybody knows it."""
+    document = yaml.safe_load(EXAMPLE_CATALOG.read_text())
+    for product in document["products"]:
+        if product["sku"] in ACCOUNTS:
+            product["provider_account"] = ACCOUNTS[product["sku"]]
+    file = folder / "catalog.yaml"
+    file.write_text(yaml.safe_dump(document))
+    environment = {**os.environ, "KEYWAY_DATABASE_URL": stack.now().database}
+    command = [sys.executable, "-m", "keyway", "catalog", "apply", str(file)]
+    await asyncio.to_thread(subprocess.run, command, env=environment, check=True, capture_output=True, timeout=60)
+    connection = await asyncpg.connect(stack.now().database)
+    try:
+        version = await connection.fetchval("SELECT max(version) FROM catalog_version")
+        in_use = await connection.fetch("SELECT name FROM provider_account WHERE in_use")
+    finally:
+        await connection.close()
+    assert {row["name"] for row in in_use} == set(ACCOUNTS.values())
+
+    async def is_taken() -> bool:
+        logs = [log.read_text() for log in stack.state.glob("logs/license-*.log")]
+        return all(f'"catalog_version":{version}' in log for log in logs)
+
+    await until(is_taken, seconds=60, what=f"catalog version {version} is taken")
+
+
+async def test_every_license_costs_one_charge_whatever_breaks(
+    stack: WholeStack, fresh_number: Iterator[int], tmp_path: Path
+) -> None:
     panel = PanelControl.of(stack)
     await panel.calm()
-    first = next(fresh_number)
-    numbers = [first, *(next(fresh_number) for _ in range(ORDERS + 1))]
-    wanted = [an_order(number, PLESK if at % 4 == 3 else SOFTWARE, address_of(at)) for at, number in enumerate(numbers)]
+    await use_four_accounts(stack, tmp_path)
+    numbers = [next(fresh_number) for _ in range(ORDERS + len(PRODUCTS))]
+    wanted = [an_order(number, PRODUCTS[at % len(PRODUCTS)], address_of(at)) for at, number in enumerate(numbers)]
+    canaries, others = wanted[: len(PRODUCTS)], wanted[len(PRODUCTS) :]
     deadline = time.monotonic() + SECONDS
     administrators = stack.administrators()
-    for canary in (wanted[0], an_order(numbers[-1], PLESK, "198.19.255.1")):
+    for canary in canaries:
         await buy(administrators[0], canary, until_seconds=deadline)
     for mode, phase, args in FAULTS:
         await panel.often(mode, THIRD / len(FAULTS), func=ORDERING, phase=phase, **args)
     line = asyncio.Queue[Order]()
-    for each in wanted[1:-1]:
+    for each in others:
         line.put_nowait(each)
 
     async def administer(administrator: KeyAdministrator) -> None:
@@ -117,16 +158,21 @@ async def test_every_license_costs_one_charge_whatever_breaks(stack: WholeStack,
         kills.cancel()
         people.cancel()
     await panel.calm()
-    await assert_both_sides_agree(stack, panel, [f"ka:{each.number}" for each in wanted])
+    await assert_both_sides_agree(stack, panel, {f"ka:{each.number}": ACCOUNTS[each.product] for each in wanted})
     assert await asyncio.to_thread(drift, stack) == ""
     happened = await assert_it_was_no_picnic(stack)
     print(f"{len(wanted)} licenses, {len(await panel.charges())} charges in the ledger; {happened}")
 
 
+def user_of(account: str) -> str:
+    """Return the panel user of an account."""
+    return PANEL_USER if account == FIRST_PROVIDER_ACCOUNT else f"keyway-{account}"
+
+
 def drift(stack: WholeStack) -> str:
-    """Return what `keyway provider drift` prints; empty when both sides agree."""
+    """Return what `keyway provider drift` prints, as the provider worker found it; empty when both sides agree."""
     command = [sys.executable, "-m", "keyway", "provider", "drift", "--state-dir", str(stack.state)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     return done.stdout + done.stderr + (f"exit status {done.returncode}" if done.returncode else "")
 
 
@@ -154,18 +200,24 @@ async def keep_killing(stack: WholeStack) -> None:
 
 async def decide_by_hand(stack: WholeStack, panel: PanelControl) -> None:
     """Be the people: an order that was absent twice is ordered again once its books show nothing of it."""
+    people = TwoPeople.of(["ann", "bob"])
+    assert people is not None
     async with open_pool(stack.now().database) as pool:
         oversight = PostgresProviderOversight(pool)
         while True:
             for manual in await oversight.orders(states=[OrderState.MANUAL]):
                 marked = [each for each in await panel.services() if manual.marker in str(each)]
                 assert not marked, f"order {manual.order_id} is manual although its service is there: {marked}"
-                await oversight.release(manual.order_id, by="test")
+                await oversight.release(manual.order_id, by=people)
             await asyncio.sleep(1.0)
 
 
-async def assert_both_sides_agree(stack: WholeStack, panel: PanelControl, license_ids: list[str]) -> None:
-    """One live service per license, one order charge per service, no service without a license, nothing unresolved."""
+async def assert_both_sides_agree(stack: WholeStack, panel: PanelControl, accounts: dict[str, str]) -> None:
+    """One live service per license, one order charge per service, no service without a license, nothing unresolved.
+
+    `accounts` tells in which account each license had to be ordered.
+    """
+    license_ids = list(accounts)
     connection = await asyncpg.connect(stack.now().database)
     try:
 
@@ -189,7 +241,11 @@ async def assert_both_sides_agree(stack: WholeStack, panel: PanelControl, licens
     for charge in await panel.charges():
         charged[charge["license"]] = charged.get(charge["license"], 0) + 1
     assert charged == {elid: orders + periods for elid, (orders, periods) in links.items()}
-    assert {service["id"] for service in await panel.services()} == set(links), "no service without an order"
+    services = {service["id"]: service for service in await panel.services()}
+    assert set(services) == set(links), "no service without an order"
+    assert {row["license_id"]: row["account"] for row in licenses} == accounts
+    users = {row["license_id"]: services[row["elid"]]["user"] for row in licenses}
+    assert users == {license_id: user_of(account) for license_id, account in accounts.items()}
 
 
 async def test_a_hanging_provider_slows_no_local_product(stack: WholeStack, fresh_number: Iterator[int]) -> None:
@@ -225,33 +281,45 @@ async def test_a_hanging_provider_slows_no_local_product(stack: WholeStack, fres
     assert meanwhile <= before * 1.2 + 0.002
 
 
-async def test_the_panel_password_stands_nowhere(stack: WholeStack, fresh_number: Iterator[int]) -> None:
+async def test_the_panel_passwords_stand_nowhere(stack: WholeStack, fresh_number: Iterator[int]) -> None:
     panel = PanelControl.of(stack)
-    password = next(stack.state.rglob("*panel*password*")).read_text().strip()
+    further = {account["user"]: account["password"] for account in json.loads(accounts_file(stack).read_bytes())}
+    passwords = {PANEL_USER: panel_password_file(stack.state).read_text().strip(), **further}
+    assert len(passwords) == len(ACCOUNTS)
     await panel.calm()
     for mode, phase in (("error_doc", "before"), ("http_status", "before"), ("truncate", None)):
         await panel.often(mode, 0.5, func=ORDERING, phase=phase)
-    wanted = an_order(next(fresh_number), SOFTWARE, "198.19.254.9")
-    await stack.administrators()[0].send(operation_form("PURCHASE", wanted))
+    for at, product in enumerate(PRODUCTS):
+        wanted = an_order(next(fresh_number), product, f"198.19.254.{at + 9}")
+        await stack.administrators()[0].send(operation_form("PURCHASE", wanted))
     await panel.calm()
+    needles = [needle for user, password in passwords.items() for needle in in_all_encodings(user, password)]
+    secret_files = [panel_password_file(stack.state), accounts_file(stack)]
+    for file in secret_files:
+        assert any(needle in file.read_bytes() for needle in needles), "the needles find what is there"
+    names = {file.name for file in secret_files}
+    hits = await asyncio.to_thread(files_with, needles, stack.state, spared=names)
+    assert [hit for hit in hits if not hit.startswith("sandbox/")] == [], "the panel itself may know its passwords"
+
+
+def accounts_file(stack: WholeStack) -> Path:
+    return provider_accounts_file(stack.state)
+
+
+def in_all_encodings(user: str, password: str) -> list[bytes]:
+    """Return every form in which a password could have slipped out."""
     plain = password.encode()
-    needles = [
+    return [
         plain,
         quote(password, safe="").encode(),
         plain.hex().encode(),
-        base64.b64encode(b"keyway:" + plain).rstrip(b"="),
+        base64.b64encode(f"{user}:{password}".encode()).rstrip(b"="),
         base64.b64encode(plain).rstrip(b"="),
         base64.urlsafe_b64encode(plain).rstrip(b"="),
         password.encode("utf-16-le"),
     ]
-    secret_files = {path.name for path in stack.state.rglob("*panel*password*")}
-    assert files_with(
-        needles, Path(stack.state) / next(iter(stack.state.rglob("*panel*password*"))).parent, spared=set()
-    )
-    hits = await asyncio.to_thread(files_with, needles, Path(stack.state), spared=secret_files)
-    assert [hit for hit in hits if not hit.startswith("sandbox/")] == [], "the panel itself may know its password"
 
 
-async def test_an_order_book_tells_whether_the_account_pauses(stack: WholeStack) -> None:
+async def test_the_accounts_tell_whether_they_pause(stack: WholeStack) -> None:
     async with open_pool(stack.now().database) as pool:
-        assert await PostgresProviderOrders(pool).accepts("isplicense", unresolved_max=64)
+        assert await PostgresProviderAccounts(pool).accepting() == dict.fromkeys(ACCOUNTS.values(), True)

@@ -138,6 +138,7 @@ def test_document_with_every_member_becomes_the_product_it_describes() -> None:
             counters=[{"name": "sites", "kind": "increment"}],
             period_months=12,
             offer={**OFFER, "node_code": 274, "periods_months": [12, 0]},
+            provider_account="second",
         ),
         product(
             "High", model="reporting", provider="isplicense", counters=[{"name": "a", "kind": "level"}], offer=OFFER
@@ -151,6 +152,7 @@ def test_document_with_every_member_becomes_the_product_it_describes() -> None:
         upgrades_to=("High",),
         counters=(Counter(name="sites", kind=CounterKind.INCREMENT),),
         period_months=12,
+        provider_account="second",
         offer=ProviderOffer(
             order_function="softexternal.order.param", pricelist=229, node_code=274, periods_months=(12, 0)
         ),
@@ -234,6 +236,19 @@ FAULTY_PRODUCTS = [
         "period_months 0 is not among periods_months [1, 12]",
     ),
     (product(provider="isplicense", offer={**OFFER, "lang": "en"}), "unknown member 'lang'"),
+    (product(provider="isplicense", offer=OFFER, provider_account="Second"), "provider_account 'Second'"),
+    (product(provider="isplicense", offer=OFFER, provider_account="a" * 33), "1 to 32 small letters"),
+    (product(provider="isplicense", offer=OFFER, provider_account=["second"]), "provider_account: a list is not text"),
+    (product(provider="isplicense", offer=OFFER, provider_account=""), "provider_account: empty"),
+    (product(provider_account="second"), "provider_account 'second', but the provider is local"),
+    (
+        product(
+            provider="isplicense",
+            provider_account="second",
+            offer={**OFFER, "order_function": "addition.order.param"},
+        ),
+        "a module is ordered where its parent's service is",
+    ),
 ]
 
 

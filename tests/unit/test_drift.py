@@ -11,12 +11,23 @@ import pytest
 
 from shared.contracts.identifiers import license_id
 from shared.domain.catalog import Catalog, Product, Provider, ProviderOffer
-from shared.domain.drift import Difference, DriftKind, Holding, OurSide, TheirSide, compare, lasting
-from shared.domain.provider_operation import Elid, EndService, OrderSoftware, RenewService, ServiceKind, marker_of
+from shared.domain.drift import (
+    Difference,
+    DriftKind,
+    Holding,
+    MadeService,
+    OpenOrder,
+    OurSide,
+    TheirSide,
+    compare,
+    lasting,
+)
+from shared.domain.open_operation import AttentionKind
+from shared.domain.provider_operation import Elid, ServiceKind, marker_of
 from shared.domain.provider_order import OrderState
-from shared.domain.provider_record import ProviderOrder
 from shared.domain.provider_service import ChargeRow, ServiceForm, ServiceRow, ServiceStatus
-from shared.domain.provisioning import ServerData, Step, StepKind, UpstreamService
+from shared.domain.provider_sweep import attention_of, findings_of
+from shared.domain.provisioning import ServerData, StepKind, UpstreamService
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SPACE = UUID("01a1f0d7-0000-7000-8000-000000000001")
@@ -35,7 +46,8 @@ class Sides:
 
     def __init__(self, services: int) -> None:
         self.holdings: list[Holding] = []
-        self.orders: list[ProviderOrder] = []
+        self.made: dict[Elid, MadeService] = {}
+        self.open_orders: list[OpenOrder] = []
         self.rows: dict[Elid, ServiceRow] = {}
         self.charges: list[ChargeRow] = []
         self.forms: dict[Elid, ServiceForm | None] = {}
@@ -45,15 +57,21 @@ class Sides:
     def add(self, number: int) -> None:
         elid, address = Elid(40_000 + number), f"203.0.113.{number % 250 + 1}"
         data = ServerData(address=address, label=f"host {number}", nodes=3)
-        order = self.order(number, elid, data)
-        self.orders.append(order)
+        order_id = uuid5(SPACE, str(number))
+        made = MadeService(
+            elid=elid,
+            order_id=order_id,
+            license_id=license_id("ka", f"{number:08d}"),
+            marker=marker_of(KEY, order_id, 1),
+        )
+        self.made[elid] = made
         service = UpstreamService(elid=elid, sku=PRODUCT.sku, data=data, expires_on=EXPIRY)
-        self.holdings.append(Holding(license_id=order.license_id, service=service))
+        self.holdings.append(Holding(license_id=made.license_id, service=service))
         self.rows[elid] = ServiceRow(
             elid=elid,
             kind=ServiceKind.SOFTWARE,
             status=ServiceStatus.ACTIVE,
-            label=f"host {number} {order.marker}",
+            label=f"host {number} {made.marker}",
             address=ip_address(address),
             tariff="ISPmanager 6 business",
             expires_on=EXPIRY,
@@ -64,43 +82,6 @@ class Sides:
         )
         self.charge(elid)
 
-    def order(self, number: int, elid: Elid, data: ServerData) -> ProviderOrder:
-        order_id = uuid5(SPACE, str(number))
-        address = ip_address(data.address or "")
-        return ProviderOrder(
-            order_id=order_id,
-            license_id=license_id("ka", f"{number:08d}"),
-            account="ka",
-            number=f"{number:08d}",
-            provider_account="isplicense",
-            step=Step(kind=StepKind.ORDER, product=PRODUCT, data=data),
-            operation=OrderSoftware(pricelist=549, address=address, label=data.label, period_months=1),
-            state=OrderState.CONFIRMED,
-            markers=(marker_of(KEY, order_id, 1),),
-            marker_number=1,
-            service_marker=None,
-            attempt=1,
-            accepted=False,
-            elid=elid,
-            how=None,
-            refusal=None,
-            subject="",
-            service_expires_on=None,
-            service_key=None,
-            quarantined=(),
-            snapshot=frozenset(),
-            known_charges=frozenset(),
-            intended_at=NOW,
-            due_at=None,
-            sent_at=NOW,
-            manual_since=None,
-            decided_at=NOW,
-            detailed_at=NOW,
-            announced_at=NOW,
-            settled_at=NOW,
-            cancel_requested_at=None,
-        )
-
     def charge(self, elid: Elid | None) -> None:
         number = str(len(self.charges))
         self.charges.append(
@@ -110,22 +91,25 @@ class Sides:
     def with_row(self, elid: Elid, **changes: object) -> None:
         self.rows[elid] = replace(self.rows[elid], **changes)  # type: ignore[arg-type]  # members of many types by name
 
-    def later_order(self, elid: Elid, kind: StepKind, state: OrderState) -> None:
-        made = next(order for order in self.orders if order.elid == elid)
-        operation = (
-            EndService(elid=elid)
-            if kind is StepKind.END
-            else RenewService(elid=elid, period_months=1, expires_before=EXPIRY)
-        )
+    def change_made(self, elid: Elid, **changes: object) -> None:
+        self.made[elid] = replace(self.made[elid], **changes)  # type: ignore[arg-type]  # members of many types by name
+
+    def open_order(self, elid: Elid, kind: StepKind, state: OrderState) -> None:
         order_id = uuid5(SPACE, f"{kind} {elid}")
-        markers = (marker_of(KEY, order_id, 1),)
-        step = replace(made.step, kind=kind)
-        self.orders.append(
-            replace(made, order_id=order_id, markers=markers, step=step, operation=operation, state=state)
+        order = OpenOrder(
+            order_id=order_id,
+            license_id=self.made[elid].license_id,
+            kind=kind,
+            state=state,
+            markers=frozenset({marker_of(KEY, order_id, 1)}),
+            elid=elid,
         )
+        self.open_orders.append(order)
 
     def found(self) -> tuple[Difference, ...]:
-        ours = OurSide(holdings=self.holdings, orders=self.orders, catalog=CATALOG)
+        ours = OurSide(
+            holdings=self.holdings, made=[*self.made.values()], open_orders=self.open_orders, catalog=CATALOG
+        )
         names = {"ISPmanager 6 business": 549, "BILLmanager": 276}
         return compare(
             ours, TheirSide(rows=[*self.rows.values()], charges=self.charges, tariff_codes=names, forms=self.forms)
@@ -142,11 +126,11 @@ def unheld(sides: Sides, elid: Elid) -> None:
 
 def released(sides: Sides, elid: Elid) -> None:
     unheld(sides, elid)
-    sides.later_order(elid, StepKind.END, OrderState.CONFIRMED)
+    sides.change_made(elid, released=True)
 
 
 def unordered(sides: Sides, elid: Elid) -> None:
-    sides.orders = [order for order in sides.orders if order.elid != elid]
+    del sides.made[elid]
 
 
 def uncharged(sides: Sides, elid: Elid) -> None:
@@ -174,7 +158,7 @@ PLANTS: dict[DriftKind, Plant] = {
     DriftKind.CHARGED: lambda sides, elid: sides.charge(elid),
     DriftKind.NOT_CHARGED: uncharged,
     DriftKind.UNEXPLAINED_CHARGE: lambda sides, elid: sides.charge(Elid(elid + 800_000)),
-    DriftKind.UNDECIDED: lambda sides, elid: sides.later_order(elid, StepKind.PROLONG, OrderState.MANUAL),
+    DriftKind.UNDECIDED: lambda sides, elid: sides.open_order(elid, StepKind.PROLONG, OrderState.MANUAL),
 }
 
 
@@ -225,18 +209,60 @@ def test_a_service_shared_by_two_licenses_is_told() -> None:
 
 def test_an_order_of_unknown_outcome_explains_the_service_that_carries_its_marker() -> None:
     sides = Sides(1)
-    order = replace(sides.orders[0], state=OrderState.UNKNOWN, elid=None)
-    sides.orders, sides.holdings, sides.charges = [order], [], []
+    made = sides.made.pop(Elid(40_000))
+    sides.open_orders = [
+        OpenOrder(
+            order_id=made.order_id,
+            license_id=made.license_id,
+            kind=StepKind.ORDER,
+            state=OrderState.UNKNOWN,
+            markers=frozenset({made.marker}),
+        )
+    ]
+    sides.holdings, sides.charges = [], []
 
     assert [each.kind for each in sides.found()] == [DriftKind.UNDECIDED]
 
 
-def test_a_release_under_way_is_no_difference() -> None:
+@pytest.mark.parametrize("state", [OrderState.INTENDED, OrderState.CONFIRMED])
+def test_a_release_under_way_is_no_difference(state: OrderState) -> None:
+    """Neither before the service is gone nor after it, until the license has taken the outcome in."""
+    before = Sides(1)
+    unheld(before, Elid(40_000))
+    before.open_order(Elid(40_000), StepKind.END, state)
+    after = Sides(1)
+    del after.rows[Elid(40_000)]
+    after.open_order(Elid(40_000), StepKind.END, state)
+
+    assert (before.found(), after.found()) == ((), ())
+
+
+def test_a_service_whose_license_has_not_taken_it_in_yet_is_no_difference() -> None:
     sides = Sides(1)
     unheld(sides, Elid(40_000))
-    sides.later_order(Elid(40_000), StepKind.END, OrderState.INTENDED)
+    sides.open_order(Elid(40_000), StepKind.ORDER, OrderState.CONFIRMED)
 
     assert sides.found() == ()
+
+
+def test_renewals_and_nodes_explain_their_charges_also_of_services_long_gone() -> None:
+    sides = Sides(1)
+    sides.charge(Elid(40_000))
+    sides.change_made(Elid(40_000), orders_paid=2, released=True)
+    unheld(sides, Elid(40_000))
+    del sides.rows[Elid(40_000)]
+
+    assert sides.found() == ()
+
+
+def test_a_module_is_compared_with_the_service_that_it_was_ordered_for() -> None:
+    sides = Sides(2)
+    for elid in sides.made:
+        sides.change_made(elid, is_module=True, parent=Elid(7))
+    sides.with_row(Elid(40_000), parent=Elid(7))
+    sides.with_row(Elid(40_001), parent=Elid(8))
+
+    assert [(each.kind, each.ours, each.theirs) for each in sides.found()] == [(DriftKind.PARENT, "7", "8")]
 
 
 def test_only_what_differs_twice_is_told() -> None:
@@ -245,3 +271,21 @@ def test_only_what_differs_twice_is_told() -> None:
     now = replace(stays, theirs="2026-12-02")
 
     assert lasting([gone, stays], [now, Difference(kind=DriftKind.FOREIGN, elid=Elid(3))]) == (now,)
+
+
+def test_every_difference_is_a_finding_but_an_order_that_is_still_looked_for() -> None:
+    assert [kind for kind in DriftKind if attention_of(kind) is None] == [DriftKind.UNDECIDED]
+
+
+def test_findings_are_told_once_each_without_the_words_of_callers() -> None:
+    label = Difference(kind=DriftKind.LABEL, elid=Elid(1), license_id="ka:1", ours="my words", theirs="other words")
+    surplus = Difference(kind=DriftKind.SURPLUS, elid=Elid(2), theirs="549 my words", cost=Decimal("4.50"))
+    undecided = Difference(kind=DriftKind.UNDECIDED, order=str(SPACE))
+
+    label_told, surplus_told = findings_of((label, surplus, replace(surplus, cost=Decimal(9)), undecided), "isplicense")
+
+    assert label_told.text == "label: service 1, license ka:1 (provider account isplicense)"
+    assert (surplus_told.attention, surplus_told.text) == (
+        AttentionKind.SURPLUS_SERVICE,
+        "surplus: service 2, charged 4.50 (provider account isplicense)",
+    )

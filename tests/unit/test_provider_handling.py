@@ -14,6 +14,7 @@ from shared.domain.decide import LINE_MAX
 from shared.domain.effects import NewOrder
 from shared.domain.provider_operation import EndService, OrderModule, OrderSoftware, RenewService, SetNodes
 from shared.domain.provisioning import StepKind
+from shared.domain.term import months_later
 from tests.builders import APRIL, MARCH, a_purchase, a_renew, a_terminate, an_envelope, an_upgrade, rules
 from tests.unit.test_license_handler import Bench, received
 from workers.license.sheet import Handled
@@ -321,6 +322,88 @@ async def test_upgrade_orders_the_new_service_and_releases_the_old_one_only_then
     assert kept.license.service.elid == 50001
 
 
+@pytest.mark.parametrize(
+    ("new_until", "periods"),
+    [(date(2027, 3, 5), 0), (date(2027, 3, 4), 1), (date(2027, 2, 4), 2), (date(2026, 3, 5), 12), (None, 0)],
+)
+async def test_an_upgrade_pays_exactly_the_periods_that_its_new_service_lacks(
+    new_until: date | None, periods: int
+) -> None:
+    upstream = Upstream()
+    await upstream.bought()
+    asker = upstream.address()
+    await upstream.ask_from(an_upgrade(product="ISPMGR6-PRO"), asker)
+
+    done = await upstream.confirm(upstream.open_order(), service_id=50001, service_expires_on=new_until)
+    reached = new_until
+    for _ in range(periods):
+        assert upstream.store.tables.open, "the old service is kept, and the caller waits, until all is paid"
+        prolong = upstream.open_order().operation
+        assert isinstance(prolong, RenewService)
+        assert reached is not None
+        assert (prolong.elid, prolong.period_months, prolong.expires_before) == (50001, 1, reached)
+        reached = months_later(reached, 1)
+        done = await upstream.confirm(upstream.open_order(), service_id=50001, service_expires_on=reached)
+
+    assert bodies(done.others)
+    assert [address for address, _ in done.others] == [asker]
+    assert upstream.open_order(StepKind.END).operation == EndService(elid=ELID)  # type: ignore[arg-type]  # as above
+    (kept,) = upstream.store.tables.licenses.values()
+    assert kept.license.service is not None
+    assert (kept.license.product, kept.license.service.elid) == ("ISPMGR6-PRO", 50001)
+    assert (kept.license.expires_on, kept.license.service.expires_on) == (MARCH, reached)
+
+
+async def test_an_upgrade_to_a_later_day_pays_until_that_day() -> None:
+    upstream = Upstream()
+    await upstream.bought()
+    await upstream.ask_from(an_upgrade(product="ISPMGR6-PRO", expires_on=APRIL))
+
+    await upstream.confirm(upstream.open_order(), service_id=50001, service_expires_on=MARCH)
+
+    assert isinstance(upstream.open_order().operation, RenewService)
+
+
+async def test_periods_are_asked_for_once_even_if_the_panel_gives_less_than_it_was_asked_for() -> None:
+    upstream = Upstream()
+    await upstream.bought()
+    await upstream.ask_from(an_upgrade(product="ISPMGR6-PRO"))
+    await upstream.confirm(upstream.open_order(), service_id=50001, service_expires_on=date(2027, 3, 4))
+
+    await upstream.confirm(upstream.open_order(), service_id=50001, service_expires_on=date(2027, 3, 4))
+
+    assert upstream.store.tables.open == {}, "the next renewal finds out; nothing here goes on charging"
+
+
+async def test_a_refused_period_of_an_upgrade_leaves_the_upgrade_and_a_finding_because_the_service_is_paid() -> None:
+    upstream = Upstream()
+    await upstream.bought()
+    asker = upstream.address()
+    await upstream.ask_from(an_upgrade(product="ISPMGR6-PRO"), asker)
+    await upstream.confirm(upstream.open_order(), service_id=50001, service_expires_on=date(2027, 1, 5))
+
+    done = await upstream.confirm(upstream.open_order(), confirmed=False, refusal="payment_required")
+
+    assert bodies(done.others)
+    assert b"period_refused" in upstream.store.tables.attention[0].value
+    assert upstream.open_order(StepKind.END).step.elid == ELID
+    (kept,) = upstream.store.tables.licenses.values()
+    assert kept.license.product == "ISPMGR6-PRO"
+
+
+async def test_an_upgrade_whose_nodes_are_refused_still_pays_the_periods_that_it_lacks() -> None:
+    upstream = Upstream()
+    await upstream.bought()
+    nodes = '{"ip":"203.0.113.10","nodes":3}'
+    await upstream.ask_from(an_upgrade(product="ISPMGR6-BUSINESS", activation_data=nodes))
+    await upstream.confirm(upstream.open_order(), service_id=50001, service_expires_on=date(2027, 3, 4))
+
+    await upstream.confirm(upstream.open_order(StepKind.NODES), confirmed=False, refusal="rejected")
+
+    assert upstream.open_order().step.kind is StepKind.PROLONG
+    assert b"nodes_refused" in upstream.store.tables.attention[0].value
+
+
 async def test_a_lost_upgrade_of_a_provider_product_is_a_conflict_for_people() -> None:
     upstream = Upstream()
     await upstream.bought()
@@ -403,7 +486,7 @@ async def test_nothing_is_stored_while_the_provider_takes_no_orders() -> None:
 
     class Closed:
         def current(self) -> Rules:
-            return replace(rules(), provider_accepts=False)
+            return replace(rules(), provider_accounts={"isplicense": False})
 
     upstream.handler.rules = Closed()
 

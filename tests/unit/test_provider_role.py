@@ -1,7 +1,7 @@
 """The provider role apart from its machines: shared reads, the crew, outcomes as bytes, the gate of the rules."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -13,7 +13,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from shared.clock import MachineClock
-from shared.contracts.codec import decode_envelope, encode_envelope
+from shared.contracts.codec import (
+    decode_envelope,
+    encode_envelope,
+    encode_provider_request,
+    encode_sweep_request,
+)
 from shared.contracts.commands import RecordProviderOutcome
 from shared.contracts.envelope import Envelope, day_of, derived_id, new_id
 from shared.contracts.identifiers import license_id
@@ -37,6 +42,8 @@ from workers.license.sheet import Handled
 from workers.provider.announcing import KafkaAnnouncer, outcome_of
 from workers.provider.crew import OrderCrew
 from workers.provider.lists import SharedRead
+from workers.provider.subscriber import BellWorker
+from workers.provider.sweep_crew import SweepCrew
 
 pytestmark = pytest.mark.asyncio
 
@@ -129,7 +136,10 @@ async def test_a_canceled_or_failed_read_is_made_again_for_those_who_wait() -> N
 
 @asynccontextmanager
 async def crew(carry: Any, hands: int = 4) -> AsyncIterator[OrderCrew]:
-    made = OrderCrew(carry, MachineClock(), lambda: 0.5, hands)
+    async def account_of(_order_id: UUID) -> str | None:
+        return "isplicense"
+
+    made = OrderCrew({"isplicense": carry}, account_of, MachineClock(), lambda: 0.5, hands)
     async with asyncio.TaskGroup() as group:
         running = group.create_task(made.run())
         yield made
@@ -174,6 +184,85 @@ async def test_a_crew_tries_again_when_a_machine_is_away_and_survives_a_defect()
         await asyncio.gather(*await made.begin([broken]))
         await asyncio.gather(*await made.begin([good]))
     assert seen == [good, good]
+
+
+async def test_bells_go_to_the_crew_of_what_they_name() -> None:
+    carried: dict[str, list[UUID]] = {"orders": [], "sweeps": []}
+
+    async def carry_order(order_id: UUID) -> None:
+        carried["orders"].append(order_id)
+
+    async def carry_sweep(sweep_id: UUID) -> None:
+        carried["sweeps"].append(sweep_id)
+
+    order_id, sweep_id = new_id(), new_id()
+    records = [bell(encode_provider_request(order_id)), bell(encode_sweep_request(sweep_id))]
+    around = SimpleNamespace(
+        dead_letters=None,  # nothing is unreadable here
+        metrics=WorkerMetrics.bound_to(CollectorRegistry()),
+        clock=MachineClock(),
+        chance=lambda: 0.5,
+    )
+    sweeps = SweepCrew(carry_sweep)
+    async with crew(carry_order) as orders, asyncio.TaskGroup() as group:
+        running = group.create_task(sweeps.run())
+        worker = BellWorker(crew=orders, sweeps=sweeps, around=around)  # type: ignore[arg-type]  # all that is used
+        bells = await worker.work(records, lambda: False)
+        assert await bells.settled()
+        await until(lambda: bool(carried["sweeps"]))
+        running.cancel()
+
+    assert carried == {"orders": [order_id], "sweeps": [sweep_id]}
+
+
+async def test_a_sweep_is_carried_once_at_a_time_and_one_that_fails_is_left_to_the_next_bell() -> None:
+    failures: list[Exception] = [UnavailableError("away"), KeyError("a defect")]
+    begun: list[UUID] = []
+    go_on = asyncio.Event()
+
+    async def carry(sweep_id: UUID) -> None:
+        begun.append(sweep_id)
+        await go_on.wait()
+        if failures:
+            raise failures.pop()
+
+    sweeps, sweep_id = SweepCrew(carry), new_id()
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(sweeps.run())
+        for rung in range(1, 4):
+            go_on.clear()
+            await sweeps.begin([sweep_id, sweep_id])
+            await sweeps.begin([sweep_id])
+            await until(lambda rung=rung: len(begun) == rung)
+            go_on.set()
+            await until(lambda: sweeps.carried_count == 0)
+        running.cancel()
+
+    assert begun == [sweep_id] * 3
+
+
+async def test_a_crew_takes_no_more_sweeps_than_it_has_room_for() -> None:
+    async def carry(_sweep_id: UUID) -> None:
+        await asyncio.Event().wait()
+
+    sweeps = SweepCrew(carry, at_once=2)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(sweeps.run())
+        await sweeps.begin([new_id() for _ in range(5)])
+        assert sweeps.carried_count == 2
+        running.cancel()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once `condition` holds; the test's time limit ends the wait."""
+    while True:
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+
+
+def bell(value: bytes) -> Any:
+    return SimpleNamespace(topic="t", partition=0, offset=0, timestamp=0, key=None, value=value, headers=[])
 
 
 @dataclass
@@ -255,9 +344,14 @@ def record_of(envelope: Envelope, address: ReplyAddress) -> Any:
 
 
 async def test_the_rules_follow_the_provider_and_keep_the_last_answer_while_nobody_can_tell() -> None:
-    answers: list[bool | Exception] = [False, UnavailableError("away"), True]
+    answers: list[dict[str, bool] | Exception] = [
+        {"isplicense": True},
+        {"isplicense": False, "second": True},
+        UnavailableError("away"),
+        {"isplicense": True},
+    ]
 
-    async def gate() -> bool:
+    async def gate() -> dict[str, bool]:
         answer = answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -266,9 +360,10 @@ async def test_the_rules_follow_the_provider_and_keep_the_last_answer_while_nobo
     shelf = InMemoryCatalogs()
     shelf.documents.append({"products": [{"sku": "Bronze"}]})
     rules = await load_rules(shelf, Policy(), ManualSystemClock(), gate)
-    assert rules.current().provider_accepts
+    assert rules.current().provider_accounts == {"isplicense": True}
     seen = []
     for _ in range(3):
         await rules.ask_provider()
-        seen.append(rules.current().provider_accepts)
-    assert seen == [False, False, True]
+        seen.append(rules.current().provider_accounts)
+    closed = {"isplicense": False, "second": True}
+    assert seen == [closed, closed, {"isplicense": True}]

@@ -1,9 +1,10 @@
 """What is due when, and the scheduler's rounds: asked once, asked again later, one at a time, through outages."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from uuid import UUID
 
 import pytest
@@ -18,8 +19,8 @@ from shared.domain.term import is_due
 from shared.errors import UnavailableError
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import SchedulerMetrics
-from workers.scheduler.due import Recently, first_day_kept, latest_day_over, wind_downs_over
-from workers.scheduler.ports import DueOrder
+from workers.scheduler.due import SWEEPS_KEPT_DAYS, Recently, first_day_kept, latest_day_over, wind_downs_over
+from workers.scheduler.ports import DueOrder, DueSweep
 from workers.scheduler.scheduler import ASK_AGAIN_SECONDS, FORGET_NAMES_SECONDS, NAMES_MAX, Scheduler
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
@@ -64,6 +65,37 @@ class Order:
 
 
 @dataclass
+class Sweep:
+    sweep_id: UUID
+    provider_account: str = "isplicense"
+
+
+@dataclass
+class SweepShelf:
+    """The sweeps of one provider account by a clock: one waits until it is `carried`, and is rung for meanwhile."""
+
+    now: Callable[[], float]
+    asked: list[float] = field(default_factory=list)
+    waiting: Sweep | None = None
+    forgotten: list[int] = field(default_factory=list)
+
+    async def ask_for_neglected(self, every_seconds: float) -> int:
+        if self.waiting is not None or (self.asked and self.asked[-1] > self.now() - every_seconds):
+            return 0
+        self.asked.append(self.now())
+        self.waiting = Sweep(UUID(int=len(self.asked)))
+        return 1
+
+    async def ring(self, *, sweeps_max: int, again_seconds: float) -> Sequence[DueSweep]:
+        due, self.waiting = self.waiting, None
+        return [] if due is None else [due]
+
+    async def forget(self, *, days: int) -> int:
+        self.forgotten.append(days)
+        return 0
+
+
+@dataclass
 class World:
     """Schedule, orders, post and clock in one: every call is noted, and fails while `outages` are left."""
 
@@ -73,6 +105,7 @@ class World:
     lapsed: list[LicenseId] = field(default_factory=list)
     ended: list[LicenseId] = field(default_factory=list)
     rung: list[UUID] = field(default_factory=list)
+    rung_for_sweeps: list[tuple[str, UUID]] = field(default_factory=list)
     sent: list[LicenseCommand] = field(default_factory=list)
     forgotten: list[date] = field(default_factory=list)
     names: int = 0
@@ -82,6 +115,10 @@ class World:
     seconds: float = 1000.0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     ends_at: float = 1000.0
+    sweeps: SweepShelf = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sweeps = SweepShelf(self.monotonic)
 
     async def lead(self) -> bool:
         self._strike()
@@ -112,6 +149,10 @@ class World:
         self._strike()
         self.rung += [order.order_id for order in orders]
 
+    async def sweep_bells(self, sweeps: Sequence[DueSweep]) -> None:
+        self._strike()
+        self.rung_for_sweeps += [(sweep.provider_account, sweep.sweep_id) for sweep in sweeps]
+
     async def commands(self, commands: Sequence[LicenseCommand]) -> None:
         self._strike()
         self.sent += commands
@@ -139,6 +180,8 @@ class World:
         scheduler = Scheduler(
             schedule=self,
             orders=self,
+            sweeps=self.sweeps,
+            patrol_seconds=60.0,
             post=self,
             catalog=lambda: CATALOG,
             business_clock=self,
@@ -207,3 +250,37 @@ async def test_after_outages_everything_due_is_sent() -> None:
     await world.play(30.0)
 
     assert len(world.sent) == 2
+
+
+@pytest.mark.asyncio
+async def test_every_account_is_compared_each_patrol_interval_and_rung_for() -> None:
+    world = World()
+
+    await world.play(200.0)
+
+    asked = world.sweeps.asked
+    assert len(asked) == 4
+    assert all(60.0 <= later - earlier < 62.0 for earlier, later in pairwise(asked))
+    assert world.rung_for_sweeps == [("isplicense", UUID(int=number)) for number in (1, 2, 3, 4)]
+    assert world.sweeps.forgotten == [SWEEPS_KEPT_DAYS]
+
+
+@pytest.mark.asyncio
+async def test_a_sweep_that_people_asked_for_is_rung_for_within_the_next_look() -> None:
+    world = World()
+    await world.play(5.0)
+    world.stop.clear()
+    world.sweeps.waiting = Sweep(UUID(int=77))
+
+    await world.play(1.0)
+
+    assert world.rung_for_sweeps[-1] == ("isplicense", UUID(int=77))
+
+
+@pytest.mark.asyncio
+async def test_one_that_stands_by_asks_for_no_comparison() -> None:
+    world = World(leads=False)
+
+    await world.play(100.0)
+
+    assert (world.sweeps.asked, world.rung_for_sweeps) == ([], [])

@@ -20,7 +20,7 @@ from shared.database.command_result_days import ensure_command_result_days
 from shared.database.license_store import PostgresLicenseStore
 from shared.database.outbox import PostgresOutboxMarks
 from shared.database.pool import Pool, borrowed, open_pool
-from shared.database.provider_orders import PostgresProviderOrders
+from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.signing_keys import PostgresSigningKeys
 from shared.errors import UnavailableError
 from shared.kafka import (
@@ -41,7 +41,6 @@ from workers.license.publishing import FastPublisher
 from workers.license.rules_source import load_rules
 from workers.license.subscriber import Surroundings, license_commands
 from workers.outbox import OUTBOX_PARTITIONS, OutboxSender
-from workers.provider.assembly import PROVIDER_ACCOUNT
 from workers.runtime.process import settle_garbage_collector
 
 KEEP_DAYS_SECONDS = 3600.0
@@ -60,12 +59,8 @@ async def run_license_worker(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         await open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url))
-        orders = PostgresProviderOrders(pool)
-
-        async def provider_accepts() -> bool:
-            return await orders.accepts(PROVIDER_ACCOUNT, unresolved_max=settings.provider_isplicense_unresolved_max)
-
-        rules = await load_rules(PostgresCatalogs(pool), policy(settings), clock, provider_accepts)
+        provider_accounts = PostgresProviderAccounts(pool)
+        rules = await load_rules(PostgresCatalogs(pool), policy(settings), clock, provider_accounts.accepting)
         signer = await load_signer(settings.require_signing_keys_file(), PostgresSigningKeys(pool), clock)
         store = PostgresLicenseStore(database_url)
         stack.push_async_callback(store.close)

@@ -1,4 +1,4 @@
-"""The provider role: orders carried out upstream, outcomes handed back as commands."""
+"""The provider role: orders carried out upstream, outcomes handed back as commands, both sides compared."""
 
 import asyncio
 import secrets
@@ -15,8 +15,11 @@ from shared.contracts.topics import (
     dead_letter_topic,
 )
 from shared.database.pool import open_pool, ping
+from shared.database.provider_accounts import PostgresProviderAccounts
+from shared.database.provider_comparison import PostgresOurSide
 from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_pauses import PauseTimes
+from shared.database.provider_sweeps import PostgresProviderSweeps
 from shared.kafka import (
     command_producer,
     dead_letter_producer,
@@ -28,17 +31,20 @@ from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import ProviderMetrics, WorkerMetrics
 from workers.app.foundations import beside, open_admin_port, open_producer
 from workers.provider.announcing import KafkaAnnouncer
-from workers.provider.assembly import claim_limits, order_runner, panel_client, settling_rules
+from workers.provider.assembly import claim_limits, order_runner, panel_client, provider_accounts, settling_rules
 from workers.provider.crew import OrderCrew
 from workers.provider.observing import LoggingProviderObserver
+from workers.provider.runner import OrderRunner
 from workers.provider.subscriber import ProviderSurroundings, provider_requests
+from workers.provider.sweep_crew import SweepCrew
+from workers.provider.sweeping import Sweeper, SweptAccount
 from workers.runtime.process import settle_garbage_collector
 
 PROVIDER_CONNECTIONS_MAX = 8
 
 
 async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
-    """Carry provider orders out, as `provider.requests` rings for them, until `stop` is set."""
+    """Carry provider orders and sweeps out, as `provider.requests` rings for them, until `stop` is set."""
     require_c_extensions()
     clock = MachineClock()
     registry = CollectorRegistry()
@@ -46,7 +52,8 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
     database_url, bootstrap = settings.require_database_url(), settings.require_kafka_bootstrap()
     chance = secrets.SystemRandom().random
     observer = LoggingProviderObserver(ProviderMetrics.bound_to(registry))
-    client = panel_client(settings, clock, observer)
+    accounts = provider_accounts(settings)
+    clients = {name: panel_client(of_account, clock, observer) for name, of_account in accounts.items()}
     async with AsyncExitStack() as stack:
         await open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url, connections_max=PROVIDER_CONNECTIONS_MAX))
@@ -57,17 +64,34 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             dead_letters,
             {settings.topic_prefix + dead_letter_topic(PROVIDER_REQUESTS): PROVIDER_REQUESTS_PARTITIONS},
         )
-        runner = order_runner(
-            PostgresProviderOrders(pool, _pause_times(settings)),
-            client,
-            KafkaAnnouncer(producer=outcomes, topic=settings.topic_prefix + LICENSE_COMMANDS),
-            limits=claim_limits(settings),
-            rules=settling_rules(settings),
-            observer=observer,
+        announcer = KafkaAnnouncer(producer=outcomes, topic=settings.topic_prefix + LICENSE_COMMANDS)
+        registered = PostgresProviderAccounts(pool)
+        await registered.enroll({name: claim_limits(each).unresolved_max for name, each in accounts.items()})
+        books = {name: PostgresProviderOrders(pool, _pause_times(each)) for name, each in accounts.items()}
+
+        def runner(name: str, of_account: Settings) -> OrderRunner:
+            return order_runner(
+                books[name],
+                clients[name],
+                announcer,
+                limits=claim_limits(of_account),
+                rules=settling_rules(of_account),
+                provider_account=name,
+                observer=observer,
+                clock=clock,
+                chance=chance,
+            )
+
+        carry = {name: runner(name, of_account).carry for name, of_account in accounts.items()}
+        crew = OrderCrew(carry, registered.account_of, clock, chance)
+        sweeper = Sweeper(
+            book=PostgresProviderSweeps(pool),
+            ours=PostgresOurSide(pool),
+            accounts={name: SweptAccount(client=clients[name], orders=books[name]) for name in accounts},
             clock=clock,
-            chance=chance,
+            observer=observer,
         )
-        crew = OrderCrew(runner.carry, clock, chance)
+        sweeps = SweepCrew(sweeper.carry)
         surroundings = ProviderSurroundings(
             bootstrap=bootstrap,
             topic_prefix=settings.topic_prefix,
@@ -81,7 +105,7 @@ async def run_provider_worker(settings: Settings, stop: asyncio.Event) -> None:
             chance=chance,
             when_joined=settle_garbage_collector,
         )
-        await beside(provider_requests(crew, surroundings).run(stop), crew.run())
+        await beside(provider_requests(crew, sweeps, surroundings).run(stop), crew.run(), sweeps.run())
 
 
 def _pause_times(settings: Settings) -> PauseTimes:

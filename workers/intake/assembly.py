@@ -19,6 +19,9 @@ from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.topic_consumption import Ground, topic_consumption
 
+POLL_TIMEOUT_MS = 20
+"""Nobody waits on a line for the answer to a public request: an idle worker may look seldom."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntakeParts:
@@ -56,7 +59,8 @@ def license_intake(parts: IntakeParts, settings: Settings) -> Consumption:
         readiness=parts.readiness,
         metrics=metrics,
         clock=parts.clock,
-        isolation_level="read_committed",
         when_joined=parts.when_joined,
+        poll_timeout_ms=POLL_TIMEOUT_MS,
+        isolation_level="read_committed",
     )
     return topic_consumption(LICENSE_INTAKE, INTAKE_WORKER_GROUP, worker, ground)

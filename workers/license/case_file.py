@@ -13,20 +13,16 @@ from shared.contracts.codec import encode_audit_entry, encode_envelope
 from shared.contracts.commands import BodyDigest, LicenseCommand, TerminateLicense
 from shared.contracts.envelope import Envelope, new_activation_code, new_id
 from shared.contracts.identifiers import Fingerprint, LicenseId, license_id
-from shared.contracts.key_commands import KeyCommand, TerminateKey
-from shared.contracts.outcomes import RejectionCode
+from shared.contracts.key_commands import TerminateKey
 from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
 from shared.domain.case import Case, PastRevision
 from shared.domain.decide import decide
 from shared.domain.decision import (
-    Answer,
     CurrentBody,
     Decision,
     KnownRequest,
     Noted,
     Pending,
-    Rejected,
-    SameAgain,
     Waiting,
 )
 from shared.domain.effects import (
@@ -54,7 +50,7 @@ from shared.domain.provisioning import Step, operation_of
 from shared.domain.usage import UsageOnFile, UsageTold
 from workers.license.activation_data import server_data_of
 from workers.license.desk import Desk, body_of
-from workers.license.key_questions import request_name
+from workers.license.request_names import name_of
 from workers.license.stored_replies import stored_reply
 from workers.license.telling import attention_event, cause_of, intake_outcome, outbox_events, story_of
 
@@ -164,11 +160,12 @@ class CaseFile:
         outbox, revision = self._take(decision.events, desk)
         told = self._settled_replies(decision, desk)
         operation = self._remember(decision)
+        reply = stored_reply(decision.answer, self.license, desk.business_now)
         effect = CommandEffect(
             command_id=envelope.command_id,
             license_id=envelope.license_id,
             payload_sha256=received.payload_sha256,
-            reply=stored_reply(decision.answer, self.license, desk.business_now),
+            reply=reply,
             handled_at=desk.system_now,
             revision=revision,
             operation=operation,
@@ -181,7 +178,7 @@ class CaseFile:
             canceled_order=self._canceled(envelope.command, decision),
             attention=self._attention(decision, desk),
             usage=_usage_report(decision, desk),
-            named=_name_of(envelope.command, decision.answer),
+            named=self._settled_name(case, decision, desk) or name_of(envelope.command, decision.answer, reply),
         )
         self._join(received, decision)
         return Handling(effect, decision, told)
@@ -294,6 +291,13 @@ class CaseFile:
         self.addresses.clear()
         return told
 
+    def _settled_name(self, case: Case, decision: Decision, desk: Desk) -> RequestName | None:
+        """Return the name of the request whose operation this decision ends; None when it was used meanwhile."""
+        if case.open is None or decision.settled_answer is None or case.known_request is not None:
+            return None
+        reply = stored_reply(decision.settled_answer, self.license, desk.business_now)
+        return name_of(case.open.command, decision.settled_answer, reply)
+
     def _join(self, received: ReceivedCommand, decision: Decision) -> None:
         """Let the asker of a pending operation wait for its outcome; the oldest gives way to the newest."""
         if isinstance(decision.answer, Pending) and received.address is not None:
@@ -379,13 +383,3 @@ class CaseFile:
 def _usage_report(decision: Decision, desk: Desk) -> UsageReport | None:
     answer = decision.answer
     return UsageReport(reported_at=desk.business_now, told=answer) if isinstance(answer, UsageTold) else None
-
-
-def _name_of(command: LicenseCommand, answer: Answer) -> RequestName | None:
-    """Return the name under which the reply is to be remembered; what waits, or was remembered before, has none."""
-    if not isinstance(command, KeyCommand) or isinstance(answer, SameAgain | Waiting | Pending):
-        return None
-    named = request_name(command)
-    if named is None or (isinstance(answer, Rejected) and answer.code is RejectionCode.KEY_REPEAT_DIFFERS):
-        return None
-    return RequestName(account=command.asked_by, name=named.key, body_sha256=named.body_sha256)

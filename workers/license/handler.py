@@ -140,7 +140,13 @@ class LicenseHandler:
             key for key in loaded.licenses if any(isinstance(command, ReportUsage) for command in commands.get(key, ()))
         ]
         usage = await self.store.load_usage(with_usage) if with_usage else {}
-        questions = questions_of((*(command.envelope.command for command in received), *commands_in(lines.values())))
+        questions = questions_of(
+            (
+                *(command.envelope.command for command in received),
+                *commands_in(lines.values()),
+                *(loaded.open[key].operation.command for key in with_line),
+            )
+        )
         answers = KeyAnswers() if questions is None else await self.store.load_keys(questions)
         return Found(loaded, histories, lines, usage, answers)
 

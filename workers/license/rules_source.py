@@ -1,10 +1,10 @@
-"""The rules in force, kept in memory: the newest catalog version, and whether the provider takes orders.
+"""The rules in force, kept in memory: the newest catalog version, and which provider accounts take orders.
 
 Deciding never waits for either. While the database is away, or a newer catalog cannot be read by this version of the
 program, what is known stays in force; that is logged, once per cause.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -17,8 +17,8 @@ from shared.errors import ConfigurationError, UnavailableError
 
 LOOK_SECONDS = 1.0
 
-ProviderGate = Callable[[], Awaitable[bool]]
-"""Asks whether the provider account takes new orders; raises `UnavailableError`."""
+ProviderGate = Callable[[], Awaitable[Mapping[str, bool]]]
+"""Asks which provider accounts there are and whether each takes new orders; raises `UnavailableError`."""
 
 _log = structlog.get_logger("keyway.catalog")
 
@@ -40,15 +40,14 @@ class RefreshedRules:
     def __init__(
         self,
         shelf: CatalogShelf,
-        policy: Policy,
         clock: SystemClock,
-        first: Catalog,
+        first: Rules,
         provider_gate: ProviderGate | None = None,
     ) -> None:
         self._shelf = shelf
         self._provider_gate = provider_gate
         self._clock = clock
-        self._rules = Rules(catalog=first, policy=policy)
+        self._rules = first
         self._told = ""
 
     def current(self) -> Rules:
@@ -63,16 +62,21 @@ class RefreshedRules:
             await self.ask_provider()
 
     async def ask_provider(self) -> None:
-        """Learn whether the provider account takes new orders; while nobody can tell, the last answer holds."""
+        """Learn which provider accounts take new orders; while nobody can tell, the last answer holds."""
         if self._provider_gate is None:
             return
         try:
-            accepts = await self._provider_gate()
+            accounts = await self._provider_gate()
         except UnavailableError:
             return
-        if accepts is not self._rules.provider_accepts:
-            self._rules = replace(self._rules, provider_accepts=accepts)
-            _log.warning("provider.orders.refused" if not accepts else "provider.orders.taken")
+        known = self._rules.provider_accounts
+        if accounts == known:
+            return
+        self._rules = replace(self._rules, provider_accounts=accounts)
+        for name in sorted(accounts.keys() | known.keys()):
+            accepts = accounts.get(name, False)
+            if accepts is not known.get(name, False):
+                _log.warning("provider.orders.taken" if accepts else "provider.orders.refused", provider_account=name)
 
     async def look(self) -> None:
         """Take the newest catalog if there is a newer one."""
@@ -100,4 +104,7 @@ async def load_rules(
     first = await shelf.newer_than(0)
     if first is None:
         raise ConfigurationError("there is no catalog yet: load one with `keyway catalog apply FILE`")
-    return RefreshedRules(shelf, policy, clock, first, provider_gate)
+    rules = Rules(catalog=first, policy=policy)
+    if provider_gate is not None:
+        rules = replace(rules, provider_accounts=await provider_gate())
+    return RefreshedRules(shelf, clock, rules, provider_gate)

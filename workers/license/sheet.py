@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from shared.contracts.codec import decode_envelope
-from shared.contracts.commands import LicenseCommand, TerminateLicense
+from shared.contracts.commands import LicenseCommand, RecordProviderOutcome, TerminateLicense
 from shared.contracts.envelope import Envelope
 from shared.contracts.identifiers import CommandId, LicenseId, license_id
 from shared.contracts.key_commands import KeyCommand, PlanKey
@@ -118,7 +118,7 @@ class Sheet:
         if is_expired(envelope, self._desk.system_now):
             return self._expire(received), ()
         file = self._file(envelope)
-        handling = file.handle(received, self._desk, self._beside(envelope))
+        handling = file.handle(received, self._desk, self._beside(_waited_for(envelope, file)))
         result = self._record(received, file, handling)
         return result, (*handling.told, *self._let_line_go_on(file))
 
@@ -148,14 +148,14 @@ class Sheet:
         for key, events in handling.decision.elsewhere.items():
             self._keep_beside(self._files[key].take_beside(received, events, self._desk))
             self._note(key, self._files[key])
-        if isinstance(received.envelope.command, KeyCommand):
+        if effect.license_id in self._relatives.keys or isinstance(received.envelope.command, KeyCommand):
             self._note(effect.license_id, file)
         if effect.named is not None:
             self._requests[effect.named.account, effect.named.name] = KnownRequest(
                 body_sha256=effect.named.body_sha256,
-                status=effect.reply.status,
-                meta=effect.reply.meta,
-                body=effect.reply.body,
+                status=effect.named.reply.status,
+                meta=effect.named.reply.meta,
+                body=effect.named.reply.body,
             )
         return self._keep(effect, body)
 
@@ -247,6 +247,13 @@ class Sheet:
             return self._files[key].license
         stored = self._found.loaded.licenses.get(key)
         return None if stored is None else stored.license
+
+
+def _waited_for(envelope: Envelope, file: CaseFile) -> Envelope:
+    """Return an outcome with the command that waits for it, which says what deciding it must know."""
+    if isinstance(envelope.command, RecordProviderOutcome) and file.open is not None:
+        return replace(envelope, command=file.open.command)
+    return envelope
 
 
 def commands_in(lines: Iterable[tuple[WaitingCommand, ...]]) -> Iterator[LicenseCommand]:

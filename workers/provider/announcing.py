@@ -36,6 +36,7 @@ def outcome_of(order: ProviderOrder) -> RecordProviderOutcome:
         service_key=order.service_key if is_confirmed else None,
         refusal=None if order.refusal is None else order.refusal.value,
         subject=order.subject,
+        provider_account=order.provider_account,
     )
 
 

@@ -1,8 +1,13 @@
-"""From settings to a working panel client and order runner; what they stand on comes from the composition root."""
+"""From settings to working panel clients and order runners; what they stand on comes from the composition root.
 
-from collections.abc import Callable
+Every provider account has all of its own: client, pace, bulkhead, limits, release policy. Its settings are those of the
+installation with what its entry overrides, so that each is used as if it were the only one.
+"""
+
+from collections.abc import Callable, Mapping
 
 from shared.clock import SystemClock
+from shared.domain.catalog import FIRST_PROVIDER_ACCOUNT
 from shared.domain.provider_operation import ServiceKind
 from shared.domain.provider_record import ClaimLimits
 from shared.domain.provider_settling import ReleasePolicy, SettlingRules
@@ -18,12 +23,23 @@ from workers.provider.ports import OrderBook, OutcomeAnnouncer, ProviderClient
 from workers.provider.runner import OrderRunner
 from workers.provider.settling import Settler
 
-PROVIDER_ACCOUNT = "isplicense"
-"""The one provider account of an installation, as orders name it."""
+
+def provider_accounts(settings: Settings) -> Mapping[str, Settings]:
+    """Return the provider accounts of this installation by name, each with the settings that hold for it.
+
+    Raises `ConfigurationError` when there is none.
+    """
+    accounts = {FIRST_PROVIDER_ACCOUNT: settings} if settings.provider_isplicense_url else {}
+    for further in settings.provider_isplicense_accounts:
+        given = {f"provider_isplicense_{name}": value for name, value in further.given.items()}
+        accounts[further.name] = settings.model_copy(update=given)
+    if not accounts:
+        raise ConfigurationError("KEYWAY_PROVIDER_ISPLICENSE_URL is not set: name the ISPlicense panel to order from")
+    return accounts
 
 
 def panel_account(settings: Settings) -> PanelAccount:
-    """Return the panel account of this installation. Raises `ConfigurationError` when it is not set or wrong."""
+    """Return the panel account that `settings` describe. Raises `ConfigurationError` when it is not set or wrong."""
     if not settings.provider_isplicense_url:
         raise ConfigurationError("KEYWAY_PROVIDER_ISPLICENSE_URL is not set: name the ISPlicense panel to order from")
     deletes = {ServiceKind.SOFTWARE, ServiceKind.ISPSYSTEM}
@@ -78,7 +94,7 @@ def order_runner(  # noqa: PLR0913 - what a runner stands on
     rules: SettlingRules,
     clock: SystemClock,
     chance: Callable[[], float],
-    provider_account: str = PROVIDER_ACCOUNT,
+    provider_account: str = FIRST_PROVIDER_ACCOUNT,
     observer: LoggingProviderObserver | None = None,
 ) -> OrderRunner:
     """Return a runner of orders."""

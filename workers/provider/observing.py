@@ -4,6 +4,7 @@ import structlog
 
 from shared.domain.provider_order import OrderState
 from shared.domain.provider_record import ProviderOrder
+from shared.domain.provider_sweep import SweepClaim
 from shared.telemetry.metrics import ProviderMetrics
 
 DETAIL_CHARACTERS_MAX = 200
@@ -12,7 +13,7 @@ log = structlog.get_logger()
 
 
 class LoggingProviderObserver:
-    """Both observers of the role: log lines, and counts where there are metrics."""
+    """All observers of the role: log lines, and counts where there are metrics."""
 
     def __init__(self, metrics: ProviderMetrics | None = None) -> None:
         self._metrics = metrics
@@ -56,4 +57,32 @@ class LoggingProviderObserver:
             state=order.state,
             reason=why[:DETAIL_CHARACTERS_MAX],
             retry_seconds=seconds,
+        )
+
+    def sweep_done(self, claim: SweepClaim, *, differences: int, told: int, closed: int, seconds: float) -> None:
+        """A sweep ended with a result."""
+        if self._metrics is not None:
+            self._metrics.sweeps["done"].inc()
+            self._metrics.findings_told.inc(told)
+        write = log.warning if told else log.info
+        write(
+            "provider.sweep.done",
+            account=claim.provider_account,
+            event_id=claim.sweep_id,
+            count=differences,
+            detail=f"{told} findings told, {closed} closed",
+            seconds=round(seconds, 3),
+            attempt=claim.attempt,
+        )
+
+    def sweep_failed(self, claim: SweepClaim, why: str) -> None:
+        """A sweep ended without a result."""
+        if self._metrics is not None:
+            self._metrics.sweeps["failed"].inc()
+        log.warning(
+            "provider.sweep.failed",
+            account=claim.provider_account,
+            event_id=claim.sweep_id,
+            reason=why[:DETAIL_CHARACTERS_MAX],
+            attempt=claim.attempt,
         )

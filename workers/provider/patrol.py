@@ -11,7 +11,6 @@ from shared.domain.catalog import Catalog
 from shared.domain.drift import OurSide, TheirSide
 from shared.domain.provider_operation import Elid, OrderFunction
 from shared.domain.provider_service import ServiceForm, ServiceRow, ServiceStatus
-from shared.errors import UnavailableError
 from workers.provider.ports import FORM_KINDS, ProviderClient, ProviderReadError
 
 READS_MAX = 3
@@ -24,26 +23,23 @@ class Patrol:
     client: ProviderClient
 
     async def read(self, ours: OurSide) -> TheirSide:
-        """Return what the panel shows now. Raises `UnavailableError` when it does not show everything."""
-        try:
-            rows = await self._rows()
-            charges = await self.client.read_charges()
-            if not charges.conclusive:
-                raise UnavailableError(f"the expense ledger is not complete: {'; '.join(charges.doubts)}")
-            alive = {row.elid for row in rows if row.status is not ServiceStatus.DELETED}
-            forms: dict[Elid, ServiceForm | None] = {}
-            for holding in ours.holdings:
-                elid, sku = holding.service.elid, holding.service.sku
-                if elid not in alive or holding.service.data.nodes is not None:
-                    forms[elid] = await self._form(elid, sku, ours.catalog)
-            return TheirSide(
-                rows=[*rows, *_unlisted(forms, alive)],
-                charges=charges.rows,
-                tariff_codes=await self._codes(rows),
-                forms=forms,
-            )
-        except ProviderReadError as error:
-            raise UnavailableError(f"the panel cannot be read: {error}") from None
+        """Return what the panel shows now. Raises `ProviderReadError` when it does not show everything."""
+        rows = await self._rows()
+        charges = await self.client.read_charges()
+        if not charges.conclusive:
+            raise ProviderReadError(f"the expense ledger is not complete: {'; '.join(charges.doubts)}")
+        alive = {row.elid for row in rows if row.status is not ServiceStatus.DELETED}
+        forms: dict[Elid, ServiceForm | None] = {}
+        for holding in ours.holdings:
+            elid, sku = holding.service.elid, holding.service.sku
+            if elid not in alive or holding.service.data.nodes is not None:
+                forms[elid] = await self._form(elid, sku, ours.catalog)
+        return TheirSide(
+            rows=[*rows, *_unlisted(forms, alive)],
+            charges=charges.rows,
+            tariff_codes=await self._codes(rows),
+            forms=forms,
+        )
 
     async def _rows(self) -> Sequence[ServiceRow]:
         doubts: Sequence[str] = ()
@@ -52,7 +48,7 @@ class Patrol:
             if services.conclusive:
                 return services.rows
             doubts = services.doubts
-        raise UnavailableError(f"the lists are not complete: {'; '.join(doubts)}")
+        raise ProviderReadError(f"the lists are not complete: {'; '.join(doubts)}")
 
     async def _form(self, elid: Elid, sku: str, catalog: Catalog) -> ServiceForm | None:
         product = catalog.products.get(sku)

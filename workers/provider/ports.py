@@ -6,6 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from shared.domain.catalog import ProviderOffer
+from shared.domain.drift import Difference, OurSide
 from shared.domain.open_operation import AttentionKind
 from shared.domain.provider_operation import Elid, Marker, OrderFunction, ProviderOperation, ServiceKind
 from shared.domain.provider_order import ClaimObstacle, Judgement, OrderState, Pause
@@ -13,6 +14,7 @@ from shared.domain.provider_outcome import Evidence, Refusal, SendOutcome
 from shared.domain.provider_record import AccountPause, Claim, ClaimLimits, LinkedServices, ProviderOrder
 from shared.domain.provider_service import Balance, ChargeList, ServiceForm, ServiceList
 from shared.domain.provider_settling import Look, Settled
+from shared.domain.provider_sweep import NewFinding, Sweep, SweepClaim
 from shared.errors import KeywayError
 
 Fence = Callable[[], Awaitable[bool]]
@@ -209,4 +211,52 @@ class RunnerObserver(Protocol):
 
     def order_waits(self, order: ProviderOrder, why: str, seconds: float) -> None:
         """An order is left for later."""
+        ...
+
+
+class SweepBook(Protocol):
+    """The truth about sweeps. Every method is one short transaction and may raise `UnavailableError`."""
+
+    async def load(self, sweep_id: UUID) -> Sweep | None:
+        """Return the sweep, None for an id that is not stored."""
+        ...
+
+    async def claim(self, sweep_id: UUID) -> SweepClaim | None:
+        """Begin the sweep; None when it is over, runs, or another one of its account runs."""
+        ...
+
+    async def keep(self, claim: SweepClaim) -> bool:
+        """Show that the claim's worker lives; False when the sweep is not its any more."""
+        ...
+
+    async def note(self, claim: SweepClaim, findings: Sequence[NewFinding]) -> int | None:
+        """Keep findings, tell of the new ones and return how many those are; None when the sweep was lost."""
+        ...
+
+    async def finish(self, claim: SweepClaim, differences: Sequence[Difference]) -> int | None:
+        """End the sweep and close the findings that it did not meet; how many. None when it was lost."""
+        ...
+
+    async def fail(self, claim: SweepClaim, failure: str) -> bool:
+        """End the sweep without a result; False when it was lost."""
+        ...
+
+
+class OurBooks(Protocol):
+    """Our side of a comparison."""
+
+    async def read(self, provider_account: str) -> OurSide | None:
+        """Return everything on record about the account, None while there is no catalog. `UnavailableError`."""
+        ...
+
+
+class SweepObserver(Protocol):
+    """Watches sweeps for logs and metrics; never raises, never waits."""
+
+    def sweep_done(self, claim: SweepClaim, *, differences: int, told: int, closed: int, seconds: float) -> None:
+        """A sweep ended with a result: findings told for the first time, and findings that are gone."""
+        ...
+
+    def sweep_failed(self, claim: SweepClaim, why: str) -> None:
+        """A sweep ended without a result, or was taken over by another worker."""
         ...

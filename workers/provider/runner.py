@@ -12,7 +12,7 @@ from uuid import UUID
 
 from shared.clock import SystemClock
 from shared.domain.provider_operation import ChangeService, Marker, SetNodes
-from shared.domain.provider_order import ClaimObstacle, Judgement, OrderState, Pause, Trigger, judge
+from shared.domain.provider_order import ClaimObstacle, Judgement, OrderState, Pause, Trigger, judge, put_off
 from shared.domain.provider_outcome import Confirmed, Evidence, Refused, SendOutcome
 from shared.domain.provider_record import Claim, ClaimLimits, ProviderOrder
 from shared.errors import UnavailableError
@@ -132,6 +132,7 @@ class OrderRunner:
         judgement = judge(outcome)
         if judgement.look_first:
             judgement = await self._look_once(order, claim, judgement)
+        judgement = put_off(judgement, order.operation, times=order.put_off)
         await self._close(order, claim, judgement, outcome.evidence, outcome=outcome)
 
     async def _send(self, order: ProviderOrder, claim: Claim, sight: Sight, window_ends: float) -> SendOutcome:
@@ -186,7 +187,7 @@ class OrderRunner:
         last_day = expires_on.expires_on if expires_on is not None else None
         if isinstance(outcome, Confirmed):
             last_day = outcome.expires_on
-        due_seconds = 0.0
+        due_seconds = judgement.again_seconds
         if judgement.trigger is Trigger.NOT_SENT:
             due_seconds = min(NOT_SENT_SECONDS_MAX, float(2 ** min(claim.attempt - 1, 10)))
         elif judgement.trigger in (Trigger.CONFIRMED, Trigger.FOUND, Trigger.REFUSED):

@@ -1,14 +1,15 @@
-"""Where bells come in: `provider.requests`, the lane behind it, and the crew that carries the orders.
+"""Where bells come in: `provider.requests`, the lane behind it, and the crews that carry orders and sweeps.
 
 A bell's offset moves when its order has been carried, or after `SETTLE_SECONDS`: what is due stands in the database,
-so a slow provider holds up neither the topic nor the group.
+so a slow provider account holds up neither the topic nor the group.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from shared.clock import SystemClock
+from shared.contracts.bells import SweepBell
 from shared.contracts.codec import decode_provider_request
 from shared.contracts.topics import PROVIDER_REQUESTS, PROVIDER_WORKER_GROUP
 from shared.errors import InvalidRecordError
@@ -16,6 +17,7 @@ from shared.kafka import ConsumedRecord, RecordProducer
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import Phase, WorkerMetrics
 from workers.provider.crew import OrderCrew
+from workers.provider.sweep_crew import SweepCrew
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.shipment import Parcel, Shipment
@@ -44,8 +46,8 @@ class ProviderSurroundings:
     """Called once, as soon as this worker is a member of its group."""
 
 
-def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumption:
-    """Return the consumption of `provider.requests` by `crew`, with nothing connected yet."""
+def provider_requests(crew: OrderCrew, sweeps: SweepCrew, around: ProviderSurroundings) -> Consumption:
+    """Return the consumption of `provider.requests` by both crews, with nothing connected yet."""
     ground = Ground(
         bootstrap=around.bootstrap,
         topic_prefix=around.topic_prefix,
@@ -58,27 +60,35 @@ def provider_requests(crew: OrderCrew, around: ProviderSurroundings) -> Consumpt
         when_joined=around.when_joined,
         poll_timeout_ms=POLL_TIMEOUT_MS,
     )
-    return topic_consumption(PROVIDER_REQUESTS, PROVIDER_WORKER_GROUP, BellWorker(crew=crew, around=around), ground)
+    worker = BellWorker(crew=crew, sweeps=sweeps, around=around)
+    return topic_consumption(PROVIDER_REQUESTS, PROVIDER_WORKER_GROUP, worker, ground)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BellWorker:
-    """Begins the orders that a batch of bells names; see `runtime.lane.BatchWorker` for the contract."""
+    """Begins the orders and sweeps that a batch of bells names; see `runtime.lane.BatchWorker` for the contract."""
 
     crew: OrderCrew
+    sweeps: SweepCrew
     around: ProviderSurroundings
 
     async def work(self, records: Sequence[ConsumedRecord], is_stale: Callable[[], bool]) -> "Bells":
-        """Begin the orders and set aside what nobody can read."""
+        """Begin what is rung for and set aside what nobody can read."""
         self.around.metrics.batch_commands.observe(len(records))
         dead_letters = DeadLetters(producer=self.around.dead_letters, metrics=self.around.metrics)
         order_ids = []
+        sweep_ids = []
         letters: list[Parcel] = []
         for record in records:
             try:
-                order_ids.append(decode_provider_request(record.value))
+                bell = decode_provider_request(record.value)
             except InvalidRecordError as error:
                 letters.append(dead_letters.letter(record, error))
+                continue
+            if isinstance(bell, SweepBell):
+                sweep_ids.append(bell.sweep_id)
+            else:
+                order_ids.append(bell.order_id)
         shipment = Shipment(
             parcels=letters,
             is_stale=is_stale,
@@ -88,18 +98,20 @@ class BellWorker:
             seconds=self.around.metrics.phase_seconds[Phase.REPLY],
         )
         await shipment.begin()
-        return Bells(tasks=await self.crew.begin(order_ids), shipment=shipment)
+        await self.sweeps.begin(sweep_ids)
+        await self.crew.begin(order_ids)
+        return Bells(crew=self.crew, order_ids=order_ids, shipment=shipment)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bells:
     """A batch of bells on its way."""
 
-    tasks: Sequence[asyncio.Task[None]]
+    crew: OrderCrew
+    order_ids: Sequence[UUID]
     shipment: Shipment
 
     async def settled(self) -> bool:
         """Wait for the dead letters, and for the orders as long as is reasonable."""
-        if self.tasks:
-            await asyncio.wait(self.tasks, timeout=SETTLE_SECONDS)
+        await self.crew.wait(self.order_ids, seconds=SETTLE_SECONDS)
         return await self.shipment.settled()

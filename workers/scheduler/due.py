@@ -13,6 +13,8 @@ RESULTS_KEPT_DAYS = 8
 """A day longer than the command topic remembers."""
 NAMES_KEPT = timedelta(days=30)
 """A named request is answered from memory for so long (docs/protocols/partner-api.md 3.2)."""
+SWEEPS_KEPT_DAYS = 30
+"""What lasts of a sweep are its findings; the comparison itself is only looked back at."""
 
 
 def latest_day_over(now: datetime) -> date:

@@ -55,11 +55,45 @@ class Orders(Protocol):
         ...
 
 
+class DueSweep(Protocol):
+    """A sweep to ring for."""
+
+    @property
+    def sweep_id(self) -> UUID:
+        """The sweep."""
+        ...
+
+    @property
+    def provider_account(self) -> str:
+        """Record key."""
+        ...
+
+
+class Sweeps(Protocol):
+    """The comparisons with providers. Every method may raise `UnavailableError`."""
+
+    async def ask_for_neglected(self, every_seconds: float) -> int:
+        """Ask for a sweep of each provider account that nobody has asked for within so long; return how many."""
+        ...
+
+    async def ring(self, *, sweeps_max: int, again_seconds: float) -> Sequence[DueSweep]:
+        """Take sweeps that nobody has begun, or whose worker is gone; they are due again later, ever more rarely."""
+        ...
+
+    async def forget(self, *, days: int) -> int:
+        """Drop some of the sweeps that ended so long ago; return how many."""
+        ...
+
+
 class Post(Protocol):
     """Where the scheduler sends. Every method raises `UnavailableError` when not everything was acknowledged."""
 
     async def bells(self, orders: Sequence[DueOrder]) -> None:
         """Ring for orders."""
+        ...
+
+    async def sweep_bells(self, sweeps: Sequence[DueSweep]) -> None:
+        """Ring for sweeps."""
         ...
 
     async def commands(self, commands: Sequence[LicenseCommand]) -> None:

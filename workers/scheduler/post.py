@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from aiokafka.errors import KafkaError
 
 from shared.clock import SystemClock
-from shared.contracts.codec import encode_envelope, encode_provider_request
+from shared.contracts.codec import encode_envelope, encode_provider_request, encode_sweep_request
 from shared.contracts.commands import LicenseCommand
 from shared.contracts.envelope import Envelope, new_id
-from shared.contracts.identifiers import CommandId, LicenseId, partition_of
+from shared.contracts.identifiers import CommandId, partition_of
 from shared.contracts.topics import (
     HEADER_COMMAND_ID,
     LICENSE_COMMANDS,
@@ -20,7 +20,7 @@ from shared.contracts.topics import (
 )
 from shared.errors import UnavailableError
 from shared.kafka import PRODUCE_TIMEOUT_SECONDS, Headers, RecordMetadata, RecordProducer, acknowledged
-from workers.scheduler.ports import DueOrder
+from workers.scheduler.ports import DueOrder, DueSweep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,21 @@ class KafkaPost:
                     (),
                 )
                 for order in orders
+            ]
+        )
+
+    async def sweep_bells(self, sweeps: Sequence[DueSweep]) -> None:
+        """Ring for sweeps. Raises `UnavailableError`."""
+        await _all_acknowledged(
+            [
+                await self._send(
+                    PROVIDER_REQUESTS,
+                    PROVIDER_REQUESTS_PARTITIONS,
+                    sweep.provider_account,
+                    encode_sweep_request(sweep.sweep_id),
+                    (),
+                )
+                for sweep in sweeps
             ]
         )
 
@@ -70,9 +85,9 @@ class KafkaPost:
         await _all_acknowledged(flying)
 
     async def _send(
-        self, topic: str, partitions: int, license_id: LicenseId, value: bytes, headers: Headers
+        self, topic: str, partitions: int, named: str, value: bytes, headers: Headers
     ) -> Awaitable[RecordMetadata]:
-        key = license_id.encode()
+        key = named.encode()
         try:
             async with asyncio.timeout(PRODUCE_TIMEOUT_SECONDS):
                 return await self.producer.send(

@@ -1,7 +1,7 @@
 """The scheduler's loop: lead, look what is due, send. Nothing is decided here and nothing is kept that matters.
 
-What is sent twice does no harm: a bell names an order, a command is decided on the license as it is then. So every
-round begins from the stored state, and a failed one is simply followed by the next.
+What is sent twice does no harm: a bell names an order or a sweep, a command is decided on the license as it is then. So
+every round begins from the stored state, and a failed one is simply followed by the next.
 """
 
 import asyncio
@@ -18,8 +18,16 @@ from shared.errors import ConflictError, StoreRefusedError, UnavailableError
 from shared.telemetry.health import Probe
 from shared.telemetry.metrics import SchedulerMetrics
 from workers.runtime.backoff import delay_seconds
-from workers.scheduler.due import Every, Recently, first_day_kept, latest_day_over, names_over, wind_downs_over
-from workers.scheduler.ports import Orders, Post, Schedule
+from workers.scheduler.due import (
+    SWEEPS_KEPT_DAYS,
+    Every,
+    Recently,
+    first_day_kept,
+    latest_day_over,
+    names_over,
+    wind_downs_over,
+)
+from workers.scheduler.ports import Orders, Post, Schedule, Sweeps
 
 LOOK_SECONDS = 0.5
 STAND_BY_SECONDS = 1.0
@@ -28,8 +36,10 @@ CLOSE_SECONDS = 5.0
 FORGET_SECONDS = 3600.0
 FORGET_NAMES_SECONDS = 60.0
 RING_AGAIN_SECONDS = 5.0
+PATROL_LOOK_SECONDS = 1.0
 ASK_AGAIN_SECONDS = 30.0
 ORDERS_MAX = 200
+SWEEPS_MAX = 50
 LICENSES_MAX = 500
 NAMES_MAX = 1000
 """Named requests forgotten by one statement; while there are more, every round takes as many."""
@@ -44,6 +54,9 @@ class Scheduler:
 
     schedule: Schedule
     orders: Orders
+    sweeps: Sweeps
+    patrol_seconds: float
+    """Each provider account is compared so often."""
     post: Post
     catalog: Callable[[], Catalog]
     business_clock: BusinessClock
@@ -53,6 +66,7 @@ class Scheduler:
     probe: Probe
     _lapse: Every = field(default_factory=lambda: Every(LAPSE_SECONDS), init=False)
     _close: Every = field(default_factory=lambda: Every(CLOSE_SECONDS), init=False)
+    _patrol: Every = field(default_factory=lambda: Every(PATROL_LOOK_SECONDS), init=False)
     _forget: Every = field(default_factory=lambda: Every(FORGET_SECONDS), init=False)
     _forget_names: Every = field(default_factory=lambda: Every(FORGET_NAMES_SECONDS), init=False)
     _asked: Recently = field(default_factory=lambda: Recently(ASK_AGAIN_SECONDS), init=False)
@@ -88,6 +102,7 @@ class Scheduler:
         if due:
             await self.post.bells(due)
             self.metrics.sent["bell"].inc(len(due))
+        await self._patrol_round(now)
         if self._lapse.is_due(now):
             lapsing = await self.schedule.lapsing(latest_day_over(self.business_clock.now()), LICENSES_MAX)
             await self._ask("lapse", lapsing, lambda account, number: LapseLicense(account=account, number=number))
@@ -99,12 +114,22 @@ class Scheduler:
             forgotten = await self.schedule.forget_results(first_day_kept(self.clock.now().date()))
             if forgotten:
                 log.info("scheduler.command_results.forgotten", count=len(forgotten))
+            await self.sweeps.forget(days=SWEEPS_KEPT_DAYS)
         if self._forget_names.is_due(now):
             names = await self.schedule.forget_names(names_over(self.clock.now()), NAMES_MAX)
             if names:
                 log.info("scheduler.named_requests.forgotten", count=names)
             if names == NAMES_MAX:
                 self._forget_names.again()
+
+    async def _patrol_round(self, now: float) -> None:
+        """Ask for the comparisons that are due and ring for all that nobody carries: people ask for some, too."""
+        if self._patrol.is_due(now):
+            await self.sweeps.ask_for_neglected(self.patrol_seconds)
+        due = await self.sweeps.ring(sweeps_max=SWEEPS_MAX, again_seconds=RING_AGAIN_SECONDS)
+        if due:
+            await self.post.sweep_bells(due)
+            self.metrics.sent["sweep"].inc(len(due))
 
     async def _ask(
         self, kind: str, licenses: Iterable[LicenseId], command: Callable[[str, str], LicenseCommand]

@@ -64,6 +64,7 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> UsageConsumptio
         metrics=around.metrics,
         clock=around.clock,
         when_joined=around.when_joined,
+        poll_timeout_ms=POLL_TIMEOUT_MS,
         isolation_level="read_committed",
     )
     consumption = topic_consumption(USAGE_REPORTED, USAGE_WORKER_GROUP, worker, ground)

@@ -1,5 +1,5 @@
 -- who may only read: the role of the Partner API's reads; indexes for every filter of its search
--- depends: 0007_owners
+-- depends: 0008_patrol
 
 -- migrate: apply
 
