@@ -16,6 +16,7 @@ from shared.database.catalogs import PostgresCatalogs
 from shared.database.key_queries import PostgresKeyQueries
 from shared.database.license_store import PostgresLicenseStore
 from shared.database.pool import open_pool
+from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.domain.body import Claims
 from shared.domain.decision import Alert
 from shared.domain.effects import CommandEffect
@@ -63,7 +64,9 @@ async def foresee(settings: Settings, account: str, key: KeyReference, members: 
         handler = LicenseHandler(
             store=store,
             signer=nobody,
-            rules=await load_rules(PostgresCatalogs(pool), policy(settings), clock),
+            rules=await load_rules(
+                PostgresCatalogs(pool), policy(settings), clock, PostgresProviderAccounts(pool).accepting
+            ),
             observer=nobody,
             listener=nobody,
             business_clock=today,

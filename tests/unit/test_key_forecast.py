@@ -10,6 +10,7 @@ import pytest
 from shared.contracts.key_commands import KeyReference, ModifyKey, PlanKey, WantedActivation, WantedItem
 from shared.contracts.outcomes import RejectionCode
 from shared.contracts.replies import KeyPlan, ReplyStatus
+from shared.domain.catalog import FIRST_PROVIDER_ACCOUNT
 from shared.domain.decision import Decision, KeyForecast, KnownRequest, Rejected
 from shared.domain.events import KeyModified
 from shared.domain.key_details import KeyItem, MonthlyActivations, ParentKey
@@ -17,7 +18,8 @@ from shared.domain.license import License, LicenseStatus
 from shared.domain.open_operation import OpenOperation
 from shared.domain.provisioning import ServerData
 from tests.builders import a_purchase
-from tests.key_builders import CODE_1, K1_ID, NOW, decided, k1, k2, modify
+from tests.key_builders import CODE_1, K1_ID, NOW, RULES, decided, k1, k2, modify
+from tests.unit.test_key_provider_products import PRO, lite
 
 ATTACHED = ParentKey(license_id=K1_ID, key_id=20240317, activation_code=CODE_1)
 ENDED: dict[str, Any] = {"status": LicenseStatus.TERMINATED, "terminated_at": NOW}
@@ -123,6 +125,19 @@ def test_whatever_is_asked_the_forecast_is_what_happens() -> None:
         assert operations is None or plan.operations == operations, asked
         seen.add(refusal)
     assert len(seen) >= 12  # or else the cases show little
+
+
+def test_an_order_upstream_is_foretold_and_none_is_given() -> None:
+    command = planned(modify(lite(), items=PRO, nickname="n"))
+    asked = decided(command, lite())
+    assert isinstance(asked.answer, KeyForecast)
+    assert (asked.answer.plan.operations, asked.answer.plan.refusal) == (("UPGRADE", "NICKNAME"), None)
+    assert (asked.open, asked.order, asked.releases) == (None, None, ())
+
+    closed = replace(RULES, provider_accounts={FIRST_PROVIDER_ACCOUNT: False})
+    refused = decided(command, lite(), rules=closed)
+    assert isinstance(refused.answer, KeyForecast)
+    assert refused.answer.plan.refusal is RejectionCode.PROVIDER_UNAVAILABLE
 
 
 def test_a_key_out_of_sight_is_as_unknown_as_ever() -> None:

@@ -61,6 +61,7 @@ class Keys:
 
     down: bool = False
     finds: int = 0
+    searched: list[KeyFilter] = field(default_factory=list)
     draws: int = 0
 
     def _look(self) -> None:
@@ -76,9 +77,10 @@ class Keys:
         self._look()
         return b'{"keyId":7}' if key.key_id == 7 else None
 
-    async def search(self, account: str, wanted: KeyFilter) -> bytes:
+    async def search(self, account: str, wanted: KeyFilter) -> bytes | None:
         self._look()
-        return b"[]"
+        self.searched.append(wanted)
+        return None if wanted.nickname == "everybody's" else b"[]"
 
     async def key_file(self, account: str, key: KeyReference) -> KeyFile | None:
         return KeyFile(key_number="PLSK.00000007.0000", revision=1, body=b"body")
@@ -295,6 +297,16 @@ async def test_a_body_that_is_missing_is_told_as_that_and_not_as_one_of_a_wrong_
     for method, path in (("PUT", "/keys/7"), ("POST", "/keys")):
         assert await port.type_of(method, path) == (400, "30001")
         assert (await port.ask(method, path, {"nickname": "n"}, Content_Type="text/plain"))[0] == 415
+
+
+async def test_a_search_writes_an_address_as_a_binding_does(port: Port) -> None:
+    for asked in ("%20203.0.113.7%20", "2001:DB8::0017", "no+address"):
+        await port.ask("GET", f"/keys?ip-address-binding={asked}")
+    assert [wanted.address for wanted in port.keys.searched] == ["203.0.113.7", "2001:db8::17", "no address"]
+
+
+async def test_a_search_that_finds_too_many_keys_is_refused(port: Port) -> None:
+    assert await port.type_of("GET", "/keys?nickname=everybody's") == (400, "30004")
 
 
 async def test_idempotency_keys_that_are_none(port: Port) -> None:
