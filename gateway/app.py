@@ -50,6 +50,7 @@ from shared.database.accounts import PostgresAccounts
 from shared.database.key_queries import PostgresKeyNumbers, PostgresKeyQueries
 from shared.database.ping import DatabasePing
 from shared.database.pool import Pool, open_pool
+from shared.database.reader import open_reading_pool
 from shared.database.reply_slots import LEASE_SECONDS, PostgresReplySlots
 from shared.database.signing_keys import PostgresSigningKeys
 from shared.database.usage_watermark import PostgresUsageWatermark
@@ -330,7 +331,7 @@ async def _public_port(core: Core, pool: Pool, bus: CommandBus, gate: UsageGate)
         open_authenticator(
             PostgresAccounts(pool), clock, trust_seconds=settings.credential_cache_seconds
         ) as authenticator,
-        open_pool(settings.require_database_url()) as key_pool,
+        open_reading_pool(settings.require_reader_url()) as key_pool,
     ):
         date_line = DateLine(clock)
         endpoint = IsvEndpoint(
@@ -342,7 +343,7 @@ async def _public_port(core: Core, pool: Pool, bus: CommandBus, gate: UsageGate)
             body_limit_bytes=settings.body_limit_bytes,
         )
         keys = JwksEndpoint(PostgresSigningKeys(pool), clock=clock, date_line=date_line)
-        partner = _partner_endpoint(core, key_pool, bus, authenticator, date_line)
+        partner = _partner_endpoint(core, pool, key_pool, bus, authenticator, date_line)
         server = PublicServer(
             public_application(
                 endpoint.handle, keys.handle, partner_endpoint=partner.handle, clock=clock, date_line=date_line
@@ -358,11 +359,11 @@ async def _public_port(core: Core, pool: Pool, bus: CommandBus, gate: UsageGate)
 
 
 def _partner_endpoint(
-    core: Core, pool: Pool, bus: CommandBus, authenticator: Authenticator, date_line: DateLine
+    core: Core, pool: Pool, key_pool: Pool, bus: CommandBus, authenticator: Authenticator, date_line: DateLine
 ) -> PartnerEndpoint:
-    """Make the Partner API; `pool` is for its reads alone, so that a long search holds up nobody's login."""
+    """Make the Partner API; `key_pool` is for its reads alone: it cannot write, and a long search holds up no login."""
     settings, clock = core.settings, core.clock
-    queries = PostgresKeyQueries(pool, business_clock(settings.clock_offset_file))
+    queries = PostgresKeyQueries(key_pool, business_clock(settings.clock_offset_file))
     return PartnerEndpoint(
         bus=bus,
         doorkeeper=Doorkeeper(

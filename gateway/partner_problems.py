@@ -12,9 +12,9 @@ import orjson
 from gateway.problems import Refused, Unanswered
 from gateway.wire.answer import JSON_TEXT, Answer
 from gateway.wire.partner_errors import Fault, FaultType
-from shared.contracts.codec import decode_details
+from shared.contracts.codec import decode_details, decode_key_plan
 from shared.contracts.outcomes import PARTNER_ERROR_TYPES, RejectionCode
-from shared.contracts.replies import Reply
+from shared.contracts.replies import KeyPlan, Reply
 from shared.errors import InvalidRecordError
 
 OVERLOAD_RETRY_SECONDS = 5
@@ -80,18 +80,20 @@ PROBLEMS: Final[Mapping[int, Problem]] = {
 def problem(type_: int, details: Mapping[str, str] | None = None, extra_head: bytes = b"") -> Answer:
     """Return the answer of an error type, with those of `details` that its text names."""
     found = PROBLEMS[type_]
-    body = orjson.dumps(
-        {
-            "code": str(found.status),
-            "type": str(type_),
-            "message": found.message,
-            "details": _details(found, details or {}),
-        }
-    )
     head = JSON_TEXT + extra_head
     if found.retry_seconds is not None:
         head += b"Retry-After: %d\r\n" % found.retry_seconds
-    return Answer(found.status, head, body)
+    return Answer(found.status, head, orjson.dumps(_document(type_, details or {})))
+
+
+def _document(type_: int, details: Mapping[str, str]) -> dict[str, str]:
+    found = PROBLEMS[type_]
+    return {
+        "code": str(found.status),
+        "type": str(type_),
+        "message": found.message,
+        "details": _details(found, details),
+    }
 
 
 def _details(found: Problem, details: Mapping[str, str]) -> str:
@@ -141,3 +143,17 @@ def rejected(reply: Reply) -> tuple[RejectionCode, Answer] | None:
         return code, problem(PARTNER_ERROR_TYPES[code], decode_details(reply.body))
     except (ValueError, KeyError, InvalidRecordError):
         return None
+
+
+def plan_answer(reply: Reply) -> Answer | None:
+    """Return the answer to a dry run, with the refusal as the request itself would get it; None as for `rejected`."""
+    try:
+        return Answer(200, JSON_TEXT, orjson.dumps(plan_document(decode_key_plan(reply.body))))
+    except (KeyError, InvalidRecordError):
+        return None
+
+
+def plan_document(plan: KeyPlan) -> dict[str, object]:
+    """Return a plan as people and partners read it; its refusal is the whole body of the error. `KeyError` as above."""
+    refusal = None if plan.refusal is None else _document(PARTNER_ERROR_TYPES[plan.refusal], plan.details)
+    return {"operations": plan.operations, "conflicts": plan.conflicts, "refusal": refusal}

@@ -36,6 +36,10 @@ class Settings(BaseModel):
     database_url: SecretStr = Field(
         SecretStr(""), description="PostgreSQL, `postgresql://user:password@host:port/database`"
     )
+    database_reader_url: SecretStr = Field(
+        SecretStr(""),
+        description="Reads of the Partner API, as a user in `keyway_reader`; else `KEYWAY_DATABASE_URL`, read-only",
+    )
     kafka_bootstrap: str = Field("", description="Kafka, `host:port[,host:port]`")
     topic_prefix: Annotated[str, Field(pattern=r"^[a-z0-9.-]{0,40}$")] = Field(
         "", description="Put before every topic and group name: several installations on one broker"
@@ -164,6 +168,10 @@ class Settings(BaseModel):
         if not self.database_url.get_secret_value():
             raise ConfigurationError("KEYWAY_DATABASE_URL is not set: name the PostgreSQL to use")
         return self.database_url.get_secret_value()
+
+    def require_reader_url(self) -> str:
+        """Return the address for reads that must not be able to write. Raises `ConfigurationError` when none is set."""
+        return self.database_reader_url.get_secret_value() or self.require_database_url()
 
     def require_kafka_bootstrap(self) -> str:
         """Return the broker address. Raises `ConfigurationError` when it is not set."""

@@ -16,6 +16,7 @@ from shared.contracts.key_commands import (
     KeyMembers,
     KeyReference,
     ModifyKey,
+    PlanKey,
     WantedActivation,
     WantedItem,
 )
@@ -136,7 +137,7 @@ def a_create(**given: Any) -> CreateKey:
 
 
 def decided(
-    command: KeyCommand,
+    command: KeyCommand | PlanKey,
     on: License | None,
     *others: License,
     now: datetime = NOW,

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
-from ipaddress import ip_address
 from typing import Final, assert_never
 from urllib.parse import unquote
 
@@ -24,12 +23,14 @@ from shared.contracts.key_commands import (
     KeyCommand,
     KeyMembers,
     ModifyKey,
+    PlanKey,
     ReinstateSus,
     RenewKey,
     RenewSus,
     SetRemainingActivations,
     TerminateKey,
 )
+from shared.domain.key_modification import canonical_address
 from shared.domain.key_queries import FoundKey, FraudKind, KeyFilter, KeyType
 
 BASE = "/30/"
@@ -99,10 +100,10 @@ class Place:
 def read_place(raw_path: str, method: str) -> Place | Fault:
     """Return what to do where, or the 404 or 405 (5.6, step 2)."""
     segments = raw_path.removeprefix(BASE).split("/")
-    if segments[0] != COLLECTION or len(segments) > KEY_SEGMENTS + 1:
+    if segments[0] != COLLECTION or "" in segments[1:] or len(segments) > KEY_SEGMENTS + 1:
         return Fault(FaultType.NOT_FOUND)
     last = segments[-1] if len(segments) > KEY_SEGMENTS else "key" if len(segments) == KEY_SEGMENTS else ""
-    methods = None if len(segments) > KEY_SEGMENTS and last in {"", "key"} else ACTIONS.get(last)
+    methods = None if len(segments) > KEY_SEGMENTS and last == "key" else ACTIONS.get(last)
     if methods is None:
         return Fault(FaultType.NOT_FOUND)
     action = methods.get(method)
@@ -204,7 +205,7 @@ def _filter(query: Query) -> KeyFilter:
     kind = _sound(query.one_of("type", tuple(kind.value for kind in KeyType)))
     fraud = _sound(query.one_of("fraud", tuple(kind.value for kind in FraudKind)))
     return KeyFilter(
-        address=None if address is None else _canonical(address),
+        address=None if address is None else canonical_address(address) or address,  # the latter is bound to no key
         nickname=_sound(query.text("nickname")),
         uid=_sound(query.text("uid")),
         product=_sound(query.text("product")),
@@ -214,13 +215,6 @@ def _filter(query: Query) -> KeyFilter:
         restrict_address=_optional_flag(query, "restrict-ip-binding"),
         is_els=_optional_flag(query, "is-els"),
     )
-
-
-def _canonical(address: str) -> str:
-    try:
-        return str(ip_address(address))
-    except ValueError:
-        return address  # bound to no key
 
 
 def _sound(text: str | Fault | None) -> str | None:
@@ -240,7 +234,7 @@ def _flag(query: Query, name: str) -> bool:
     return _optional_flag(query, name) or False
 
 
-def command_of(call: Call, key: FoundKey) -> KeyCommand:  # noqa: PLR0911 - one per command
+def command_of(call: Call, key: FoundKey) -> KeyCommand | PlanKey:  # noqa: PLR0911 - one per command
     """Return the command that `call` means for `key`; for a new one, that with the number drawn for it."""
     account, number, asked_by = key.account, key.number, call.asked_by
     state, named = call.return_state, call.idempotency
@@ -255,14 +249,7 @@ def command_of(call: Call, key: FoundKey) -> KeyCommand:  # noqa: PLR0911 - one 
                 idempotency=named,
             )
         case Action.MODIFY:
-            return ModifyKey(
-                account=account,
-                number=number,
-                asked_by=asked_by,
-                members=call.members,
-                return_state=state,
-                idempotency=named,
-            )
+            return _modification(call, key)
         case Action.TERMINATE:
             return TerminateKey(account=account, number=number, asked_by=asked_by, return_state=state)
         case Action.RENEW:
@@ -295,3 +282,16 @@ def command_of(call: Call, key: FoundKey) -> KeyCommand:  # noqa: PLR0911 - one 
             raise ValueError(f"{call.action} is read, not commanded")
         case _:
             assert_never(call.action)
+
+
+def _modification(call: Call, key: FoundKey) -> ModifyKey | PlanKey:
+    if call.dry_run:
+        return PlanKey(account=key.account, number=key.number, asked_by=call.asked_by, members=call.members)
+    return ModifyKey(
+        account=key.account,
+        number=key.number,
+        asked_by=call.asked_by,
+        members=call.members,
+        return_state=call.return_state,
+        idempotency=call.idempotency,
+    )

@@ -11,7 +11,7 @@ from aiohttp import hdrs, web
 from gateway.auth import Doorkeeper
 from gateway.circuit import Circuit, Machine
 from gateway.key_directory import KeyDirectory
-from gateway.partner_problems import faulty, refused, rejected
+from gateway.partner_problems import faulty, plan_answer, refused, rejected
 from gateway.problems import Refused, Unanswered
 from gateway.routes.isv import CLOSING, Bus, trace_parent_of
 from gateway.routes.journal import Journal
@@ -25,17 +25,16 @@ from gateway.wire.partner_answers import (
     is_json,
     key_file_answer,
     location_head,
-    plan_answer,
     state_answer,
 )
 from gateway.wire.partner_errors import Fault, FaultType
-from gateway.wire.partner_query import parameter_fault, read_address, read_query
+from gateway.wire.partner_query import ALL_PARAMETERS, parameter_fault, read_address, read_query
 from shared.clock import SystemClock
 from shared.contracts.envelope import new_id
 from shared.contracts.identifiers import CommandId
-from shared.contracts.key_commands import KeyMembers, KeyReference
+from shared.contracts.key_commands import KeyReference
 from shared.contracts.replies import Reply, ReplyStatus
-from shared.domain.key_queries import ActivationsLeft, FoundKey, KeyFile, KeyFilter, KeyPlan
+from shared.domain.key_queries import ActivationsLeft, FoundKey, KeyFile, KeyFilter
 from shared.errors import UnavailableError
 from shared.security.accounts import Principal
 
@@ -53,8 +52,8 @@ class LicenseQueries(Protocol):
         """Return the full structure as JSON, None when there is no such key."""
         ...
 
-    async def search(self, account: str, wanted: KeyFilter) -> bytes:
-        """Return the short structures of all keys that fit, as a JSON array in rising key id."""
+    async def search(self, account: str, wanted: KeyFilter) -> bytes | None:
+        """Return the short structures of all keys that fit, as a JSON array in rising key id; None for too many."""
         ...
 
     async def key_file(self, account: str, key: KeyReference) -> KeyFile | None:
@@ -63,10 +62,6 @@ class LicenseQueries(Protocol):
 
     async def activations(self, account: str, key: KeyReference) -> ActivationsLeft | None:
         """Return how often the key may still be activated this month, None when there is no such key."""
-        ...
-
-    async def plan(self, account: str, key: KeyReference, members: KeyMembers) -> KeyPlan | None:
-        """Return what a PUT of `members` would do now, None when there is no such key."""
         ...
 
 
@@ -190,8 +185,10 @@ class PartnerEndpoint:
     async def _call(self, request: web.Request, place: Place, principal: Principal) -> Call | Fault | Refused:
         """Return what is asked, after all checks that need no look at the key (5.6, steps 3 to 6)."""
         headers, body = request.headers, b""
-        if place.action in WITH_BODY and (
-            not is_json(headers.getall(hdrs.CONTENT_TYPE, ())) or hdrs.CONTENT_ENCODING in headers
+        if (
+            place.action in WITH_BODY
+            and request.can_read_body
+            and (not is_json(headers.getall(hdrs.CONTENT_TYPE, ())) or hdrs.CONTENT_ENCODING in headers)
         ):
             return Refused.MEDIA_TYPE
         if place.action is not Action.RETRIEVE and not admits_json(headers.getall(hdrs.ACCEPT, ())):
@@ -218,7 +215,11 @@ class PartnerEndpoint:
 
     async def _carry_out(self, request: web.Request, place: Place, call: Call, outcome: _Outcome) -> None:
         if call.action is Action.SEARCH:
-            outcome.answer = state_answer(OK, await self._queries.search(call.asked_by, call.filter))
+            found = await self._queries.search(call.asked_by, call.filter)
+            if found is None:
+                outcome.fail(parameter_fault(ALL_PARAMETERS))
+            else:
+                outcome.answer = state_answer(OK, found)
             return
         if call.action is Action.CREATE:
             number = await self._numbers.next()
@@ -228,7 +229,7 @@ class PartnerEndpoint:
         reference = read_address(place.key)
         if reference is None:
             outcome.fail(unknown_key(place.key))
-        elif call.dry_run or call.action in {Action.GET, Action.RETRIEVE, Action.READ_ACTIVATIONS}:
+        elif call.action in {Action.GET, Action.RETRIEVE, Action.READ_ACTIVATIONS}:
             answer = await self._read(call, reference)
             if answer is None:
                 outcome.fail(unknown_key(place.key))
@@ -244,9 +245,6 @@ class PartnerEndpoint:
     async def _read(self, call: Call, key: KeyReference) -> Answer | None:
         """Return what is known of `key`, None when nothing is."""
         account, queries = call.asked_by, self._queries
-        if call.dry_run:
-            plan = await queries.plan(account, key, call.members)
-            return None if plan is None else plan_answer(plan)
         if call.action is Action.RETRIEVE:
             file = await queries.key_file(account, key)
             return None if file is None else key_file_answer(file, previous_version=call.previous_version)
@@ -263,6 +261,12 @@ class PartnerEndpoint:
             outcome.refuse(reply)
             return
         match reply.status:
+            case ReplyStatus.KEY_STATE if call.dry_run:
+                plan = plan_answer(reply)
+                if plan is None:
+                    outcome.refuse(Refused.INTERNAL)
+                else:
+                    outcome.answer = plan
             case ReplyStatus.KEY_STATE if reply.meta.isdigit():
                 outcome.answer = self._done(request, call.action, reply)
             case ReplyStatus.REJECTED:

@@ -8,8 +8,7 @@ from xml.sax.saxutils import escape
 import orjson
 
 from gateway.wire.answer import JSON_TEXT, NO_SNIFF, Answer
-from shared.contracts.outcomes import PARTNER_ERROR_TYPES
-from shared.domain.key_queries import ActivationsLeft, KeyFile, KeyPlan
+from shared.domain.key_queries import ActivationsLeft, KeyFile
 
 _HOST = re.compile(r"[A-Za-z0-9.\-]{1,253}(?::[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?")
 _JSON_RANGES = frozenset({"application/json", "application/*", "*/*"})
@@ -67,15 +66,6 @@ def location_head(scheme: str, host: str, key_id: bytes) -> bytes:
 def activations_answer(left: ActivationsLeft) -> Answer:
     """Return the remaining activations as the vendor's array of one (docs/protocols/partner-api.md 3)."""
     return state_answer(200, orjson.dumps([{"keyNumber": left.key_id, "remainingActivations": left.remaining}]))
-
-
-def plan_answer(plan: KeyPlan) -> Answer:
-    """Return the answer to a dry run."""
-    refusal = None
-    if plan.refusal is not None:
-        refusal = {"type": str(PARTNER_ERROR_TYPES[plan.refusal]), "details": dict(plan.details)}
-    shown = {"operations": list(plan.operations), "conflicts": list(plan.conflicts), "refusal": refusal}
-    return state_answer(200, orjson.dumps(shown))
 
 
 def key_file_answer(file: KeyFile, *, previous_version: bool) -> Answer:

@@ -45,12 +45,14 @@ from shared.contracts.key_commands import (
     ConvertToEdition,
     CreateKey,
     ModifyKey,
+    PlanKey,
     ReinstateSus,
     RenewKey,
     RenewSus,
     SetRemainingActivations,
     TerminateKey,
 )
+from shared.contracts.replies import KeyPlan
 from shared.contracts.requests import IntakeType, RequestReference
 from shared.contracts.usage import NAME_LENGTH_MAX, ReportedUsage, UsageKey, UsageType
 from shared.errors import InvalidRecordError
@@ -80,7 +82,10 @@ _COMMANDS: Mapping[str, TypeAdapter[LicenseCommand]] = {
     "reinstate_sus": TypeAdapter(ReinstateSus),
     "convert_to_edition": TypeAdapter(ConvertToEdition),
     "set_remaining_activations": TypeAdapter(SetRemainingActivations),
+    "plan_key": TypeAdapter(PlanKey),
 }
+
+_PLAN = TypeAdapter(KeyPlan)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:
@@ -246,6 +251,19 @@ def decode_details(body: bytes) -> dict[str, str]:
 def encode_key_structure(structure: Mapping[str, object]) -> bytes:
     """Return a key structure (`domain.key_structure`) as the JSON that callers get."""
     return orjson.dumps(dict(structure))
+
+
+def encode_key_plan(plan: KeyPlan) -> bytes:
+    """Return what a modification would do as the body of the reply to `PlanKey`."""
+    return orjson.dumps(plan)
+
+
+def decode_key_plan(body: bytes) -> KeyPlan:
+    """Return the plan in the body of a reply. Raises `InvalidRecordError`, also for an unknown refusal."""
+    try:
+        return _PLAN.validate_json(body)
+    except ValidationError as error:
+        raise InvalidRecordError("payload", _faults(error)) from None
 
 
 def encode_audit_entry(story: Mapping[str, object]) -> bytes:

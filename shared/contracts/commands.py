@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Literal
 from uuid import UUID
 
-from shared.contracts.key_commands import KeyCommand, ModifyKey
+from shared.contracts.key_commands import KeyCommand, ModifyKey, PlanKey
 
 
 class LicensingModel(StrEnum):
@@ -201,7 +201,9 @@ CallersCommand = PurchaseLicense | RenewLicense | UpgradeLicense | TerminateLice
 """What callers ask."""
 RequestedCommand = SuspendLicense | ResumeLicense | RecordActivation
 """What only other systems ask; they may ask TERMINATE too."""
-LicenseCommand = CallersCommand | RequestedCommand | KeyCommand | RecordProviderOutcome | LapseLicense | CloseUpstream
+LicenseCommand = (
+    CallersCommand | RequestedCommand | KeyCommand | PlanKey | RecordProviderOutcome | LapseLicense | CloseUpstream
+)
 Operation = PurchaseLicense | RenewLicense | UpgradeLicense
 """The commands that issue a body and leave a fingerprint."""
 ProvidedCommand = Operation | ModifyKey

@@ -203,6 +203,24 @@ class SetRemainingActivations:
     idempotency: Idempotency | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanKey:
+    """Tell what `ModifyKey` with these members would do now, and do nothing (dry run, partner-api 5.9).
+
+    A command of its own rather than a flag of `ModifyKey`: a worker too old to know it must not carry it out.
+    """
+
+    type: Literal["plan_key"] = "plan_key"
+    account: str
+    number: str
+    asked_by: str
+    members: KeyMembers
+
+    def as_modification(self) -> ModifyKey:
+        """Return the command that is planned."""
+        return ModifyKey(account=self.account, number=self.number, asked_by=self.asked_by, members=self.members)
+
+
 KeyCommand = (
     CreateKey
     | ModifyKey
@@ -213,4 +231,4 @@ KeyCommand = (
     | ConvertToEdition
     | SetRemainingActivations
 )
-"""What partners ask."""
+"""What partners ask to be done."""

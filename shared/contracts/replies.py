@@ -10,15 +10,16 @@ A record holds one or more frames, each preceded by its length (4). Meta and bod
 | `LICENSE_BODY` | last day, `YYYY-MM-DD` | the license body, raw bytes |
 | `USAGE_TOLD` | empty | the report, JSON |
 | `REJECTED` | rejection code | JSON object of the details that its text names |
-| `KEY_STATE` | key id, digits | the full key structure as JSON when the command asked for it, else empty |
+| `KEY_STATE` | key id, digits | the full key structure as JSON when asked for, else empty; of `PlanKey` the plan |
 | all others | empty | empty |
 """
 
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 
+from shared.contracts.outcomes import RejectionCode
 from shared.errors import InvalidRecordError
 
 FRAME_HEAD = struct.Struct(">16sHIH")
@@ -48,6 +49,20 @@ class ReplyStatus(IntEnum):
     REJECTED = 16
     KEY_STATE = 32
     """A command of the Partner API was carried out, or found nothing to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPlan:
+    """What a modification of a key would do (dry run): nothing was carried out."""
+
+    operations: tuple[str, ...]
+    """In order of execution; empty when operations conflict."""
+    conflicts: tuple[str, ...]
+    """Pairs that exclude each other, as the refusal would name them."""
+    refusal: RejectionCode | None = None
+    """Why it would be refused as things are."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What the refusal names."""
 
 
 @dataclass(frozen=True, slots=True)

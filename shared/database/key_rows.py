@@ -77,9 +77,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (account_id, name) DO UPDATE SET body_sha256 = EXCLUDED.body_sha256, license_id = EXCLUDED.license_id,
     command_id = EXCLUDED.command_id, status = EXCLUDED.status, meta = EXCLUDED.meta, body = EXCLUDED.body,
     handled_at = EXCLUDED.handled_at
-WHERE named_request.handled_at < EXCLUDED.handled_at - interval '30 days'
+WHERE named_request.handled_at <= now() - interval '30 days'
 RETURNING 1
 """
+"""A name is free again by the clock by which `NAMES` finds it: never held for the one and free for the other."""
 
 
 def encode_details(details: KeyDetails | None) -> str | None:

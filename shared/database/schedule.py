@@ -1,4 +1,5 @@
-"""What only time brings, as the database shows it: licenses whose last day is over, services to release, old results.
+"""What only time brings, as the database shows it: licenses whose last day is over, services to release, old results
+and names.
 
 Read and forgotten by the one active scheduler; nothing here changes a license: commands do.
 """
@@ -28,6 +29,15 @@ WHERE l.status = 'terminated' AND l.service IS NOT NULL AND l.terminated_at <= c
 LIMIT $3
 """
 """A service with an order to release it is not asked for again, whatever became of that: a refusal is for people."""
+FORGET: Final[LiteralString] = """
+WITH forgotten AS (
+    DELETE FROM named_request WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM named_request WHERE handled_at < $1 ORDER BY handled_at LIMIT $2 FOR UPDATE SKIP LOCKED))
+    RETURNING 1
+)
+SELECT count(*) FROM forgotten
+"""
+"""`SKIP LOCKED`: a name that is being taken again at this moment is somebody's, and waited for by nobody."""
 DAYS: Final[LiteralString] = """
 SELECT c.relname FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
 WHERE i.inhparent = 'command_result'::regclass
@@ -66,6 +76,12 @@ class PostgresSchedule:
             return old
 
         return await self._led.run("forget command results", drop)
+
+    async def forget_names(self, before: datetime, limit: int) -> int:
+        """Forget at most `limit` named requests that were answered before that moment, the oldest first."""
+        return int(
+            await self._led.run("forget named requests", lambda connection: connection.fetchval(FORGET, before, limit))
+        )
 
     async def close(self) -> None:
         """Let another scheduler lead."""

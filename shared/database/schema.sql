@@ -371,7 +371,18 @@ CREATE INDEX license_by_key_uid ON license ((key ->> 'uid')) WHERE key ->> 'uid'
 CREATE INDEX license_by_key_parent ON license ((key -> 'parent' ->> 'license_id') COLLATE "C")
     WHERE key -> 'parent' ->> 'license_id' IS NOT NULL;
 CREATE INDEX license_by_key_owner ON license ((key ->> 'owner') COLLATE "C", key_id) WHERE key ->> 'owner' IS NOT NULL;
-CREATE INDEX license_by_account ON license (account_id, key_id);
+CREATE FUNCTION owned_constants(key jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE COST 1000 AS $$
+    SELECT coalesce(array_agg((key ->> 'owner') || ' ' || upper(item ->> 'item')), '{}')
+    FROM jsonb_array_elements(key -> 'items') AS held (item)
+$$;
+COMMENT ON FUNCTION owned_constants(jsonb) IS 'The owner of a key document with each constant that it holds, in upper case: `10001 360-MON-1M`.';
+CREATE INDEX license_of_account ON license (account_id, key_id) WHERE key IS NULL;
+CREATE INDEX license_by_key_nickname ON license ((key ->> 'owner') COLLATE "C", (key ->> 'nickname'))
+    WHERE key ->> 'nickname' <> '';
+CREATE INDEX license_by_key_constant ON license USING gin (owned_constants(key)) WHERE key IS NOT NULL;
+CREATE INDEX license_with_restriction ON license ((key ->> 'owner') COLLATE "C", key_id)
+    WHERE key ->> 'restrict_address' = 'true';
+CREATE INDEX license_bought_for_good ON license ((key ->> 'owner') COLLATE "C", key_id) WHERE key ->> 'purchased' = 'true';
 CREATE INDEX license_with_service ON license (license_id) WHERE service IS NOT NULL;
 CREATE INDEX license_with_service_ended ON license (terminated_at) WHERE status = 'terminated' AND service IS NOT NULL;
 CREATE INDEX license_due ON license (expires_on) WHERE status = 'active';
@@ -807,6 +818,7 @@ CREATE TABLE owner (
     CONSTRAINT owner_kind_is_known CHECK (kind IN ('reseller', 'client')),
     CONSTRAINT only_clients_have_a_reseller CHECK (kind = 'client' OR reseller_id IS NULL)
 );
+CREATE INDEX owner_of_reseller ON owner (reseller_id) WHERE reseller_id IS NOT NULL;
 COMMENT ON TABLE owner IS 'Resellers and clients. Keys belong to clients only. Never deleted: keys name them.';
 CREATE TRIGGER owner_is_kept BEFORE DELETE OR TRUNCATE ON owner FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 CREATE TRIGGER owner_tells_change AFTER INSERT OR UPDATE ON owner FOR EACH STATEMENT EXECUTE FUNCTION tell_change();
@@ -839,3 +851,35 @@ COMMENT ON COLUMN account_owner.default_client IS 'Owner of keys that a reseller
 COMMENT ON COLUMN account_owner.price_list IS 'What the account may order; null: everything in the catalog.';
 CREATE TRIGGER account_owner_tells_change AFTER INSERT OR UPDATE OR DELETE ON account_owner
     FOR EACH STATEMENT EXECUTE FUNCTION tell_change();
+
+-- Who may only read
+
+CREATE FUNCTION let_read(reader text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    kept text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = reader) THEN
+        BEGIN
+            EXECUTE format('CREATE ROLE %I NOLOGIN', reader);
+            IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+                EXECUTE format('GRANT %I TO CURRENT_USER', reader);
+            END IF;
+        EXCEPTION
+            WHEN insufficient_privilege THEN
+                RETURN false;
+            WHEN duplicate_object OR unique_violation THEN
+                NULL; -- made for another database of this server just now
+        END;
+    END IF;
+    IF NOT has_schema_privilege(reader, 'public', 'USAGE') THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', reader);
+    END IF;
+    FOREACH kept IN ARRAY ARRAY['license', 'revision', 'owner', 'product_configuration', 'account_owner'] LOOP
+        IF NOT has_table_privilege(reader, kept, 'SELECT') THEN
+            EXECUTE format('GRANT SELECT ON %I TO %I', kept, reader);
+        END IF;
+    END LOOP;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION let_read(text) IS 'Makes the group role that reads keys and nothing else, where that is missing; false when the role does not exist and may not be made.';

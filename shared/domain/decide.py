@@ -35,6 +35,7 @@ from shared.contracts.key_commands import (
     CreateKey,
     KeyCommand,
     ModifyKey,
+    PlanKey,
     ReinstateSus,
     RenewKey,
     RenewSus,
@@ -47,6 +48,7 @@ from shared.domain.decision import Answer, CurrentBody, Decision, Noted, Pending
 from shared.domain.events import LicenseLapsed
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.fulfillment import close_upstream, record_outcome
+from shared.domain.key_forecast import forecast
 from shared.domain.key_requests import decide_key, named_before
 from shared.domain.license import License, LicenseStatus, evolve
 from shared.domain.open_operation import OpenOperation
@@ -77,7 +79,9 @@ def is_lapse_due(license: License, now: datetime) -> bool:
     return license.status is LicenseStatus.ACTIVE and license.expires_on is not None and is_due(license.expires_on, now)
 
 
-def _decide(case: Case, command: LicenseCommand, rules: Rules, now: datetime) -> Decision:
+def _decide(  # noqa: PLR0911 - one per kind of command
+    case: Case, command: LicenseCommand, rules: Rules, now: datetime
+) -> Decision:
     match command:
         case RecordProviderOutcome():
             return record_outcome(case, command, rules, now=now)
@@ -100,6 +104,10 @@ def _decide(case: Case, command: LicenseCommand, rules: Rules, now: datetime) ->
             | SetRemainingActivations()
         ):
             return named_before(case, command) or _behind(case, command) or decide_key(case, command, rules, now=now)
+        case PlanKey():
+            # Judged as if its turn had come: what stands in line before it is not foreseen.
+            imagined = _decide(replace(case, open=None, known_request=None), command.as_modification(), rules, now)
+            return forecast(case, command, imagined)
         case _:
             assert_never(command)
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from shared.contracts.identifiers import Fingerprint, LicenseId
 from shared.contracts.outcomes import RejectionCode, TerminationOutcome
-from shared.contracts.replies import ReplyStatus
+from shared.contracts.replies import KeyPlan, ReplyStatus
 from shared.contracts.requests import RequestOutcome
 from shared.domain.events import LicenseEvent
 from shared.domain.key_structure import KeyView
@@ -69,6 +69,14 @@ class KeyState:
     is_told: bool
 
 
+@dataclass(frozen=True, slots=True)
+class KeyForecast:
+    """Answer to partners: what a modification would do. Nothing is done."""
+
+    key_id: int
+    plan: KeyPlan
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownRequest:
     """A request that its caller named, as it was answered (docs/protocols/partner-api.md 3.2)."""
@@ -87,7 +95,19 @@ class SameAgain:
     known: KnownRequest
 
 
-Answer = CurrentBody | Termination | Rejected | Pending | Waiting | Noted | UsageTold | Done | KeyState | SameAgain
+Answer = (
+    CurrentBody
+    | Termination
+    | Rejected
+    | Pending
+    | Waiting
+    | Noted
+    | UsageTold
+    | Done
+    | KeyState
+    | KeyForecast
+    | SameAgain
+)
 
 
 class AlertKind(StrEnum):

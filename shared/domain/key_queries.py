@@ -1,10 +1,7 @@
 """What is asked about keys without changing them, and what is told (docs/protocols/partner-api.md 3, 3.1)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-
-from shared.contracts.outcomes import RejectionCode
 
 
 class KeyType(StrEnum):
@@ -74,17 +71,3 @@ class ActivationsLeft:
 
     key_id: int
     remaining: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyPlan:
-    """What a change would do (dry run): nothing is carried out."""
-
-    operations: tuple[str, ...]
-    """In order of execution; empty when operations conflict."""
-    conflicts: tuple[str, ...]
-    """Pairs that exclude each other, as the refusal would name them."""
-    refusal: RejectionCode | None = None
-    """Why it would be refused."""
-    details: Mapping[str, str] = field(default_factory=dict)
-    """What the refusal names."""

@@ -39,6 +39,17 @@ class KeyName:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeyStanding:
+    """What the shown status of a key follows from."""
+
+    terminated: bool
+    suspended: bool
+    """The key or its owner."""
+    expires_on: date | None
+    update_on: date | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeyView:
     """A key as people may see it: the details, and what the license and its surroundings add."""
 
@@ -59,17 +70,26 @@ class KeyView:
             key_id=self.details.key_id, key_version=self.key_version, activation_code=self.details.activation_code
         )
 
+    @property
+    def standing(self) -> KeyStanding:
+        """What its status follows from."""
+        return KeyStanding(
+            terminated=self.terminated,
+            suspended=self.suspended or self.owner_suspended,
+            expires_on=self.expires_on,
+            update_on=self.details.update_on,
+        )
 
-def key_status(view: KeyView, now: datetime) -> KeyStatus:
+
+def key_status(standing: KeyStanding, now: datetime) -> KeyStatus:
     """Return the shown status at `now`, the business clock (partner-api 6.2)."""
-    update_on = view.details.update_on
-    if view.terminated:
+    if standing.terminated:
         return KeyStatus.TERMINATED
-    if view.suspended or view.owner_suspended:
+    if standing.suspended:
         return KeyStatus.SUSPENDED
-    if view.expires_on is not None and now >= _midnight(view.expires_on):
+    if standing.expires_on is not None and now >= _midnight(standing.expires_on):
         return KeyStatus.EXPIRED
-    if update_on is not None and now >= _midnight(update_on):
+    if standing.update_on is not None and now >= _midnight(standing.update_on):
         return KeyStatus.EXPIRING
     return KeyStatus.ACTIVE
 
@@ -95,7 +115,7 @@ def full_structure(view: KeyView, now: datetime) -> Structure:
         "susStatus": None if sus is None else sus_status(sus, now),
         "supportExpirationDate": None,
         "supportStatus": None,
-        "status": key_status(view, now).value,
+        "status": key_status(view.standing, now).value,
         "terminated": view.terminated,
         "suspended": view.suspended,
         "ownerSuspended": view.owner_suspended,
@@ -109,12 +129,12 @@ def full_structure(view: KeyView, now: datetime) -> Structure:
     }
 
 
-def short_structure(view: KeyView) -> Structure:
+def short_structure(*, owner_id: str, key_id: int, parent_key_id: int | None) -> Structure:
     """Return the short structure, as searches list it (partner-api 3.1)."""
     return {
-        "ownerId": view.details.owner,
-        "keyId": view.details.key_id,
-        "parentKeyId": None if view.parent is None else view.parent.key_id,
+        "ownerId": owner_id,
+        "keyId": key_id,
+        "parentKeyId": parent_key_id,
         "isEls": False,
         "lastReportingOs": None,
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest_asyncio
 from shared.contracts.identifiers import LicenseId
 from shared.contracts.replies import ReplyStatus
 from shared.database.license_store import PostgresLicenseStore
+from shared.database.pool import connected
 from shared.domain.effects import CommandEffect, KeyQuestions, RequestName, StoredReply
 from shared.domain.license import License, LicenseStatus
 from shared.errors import ConflictError
@@ -125,6 +127,27 @@ class TestPostgresKeyStore(KeyStoreSuite):
         store = PostgresLicenseStore(database_url)
         yield store
         await store.close()
+
+    async def test_a_name_is_free_again_after_thirty_days_whoever_looks(
+        self, store: PostgresLicenseStore, database_url: str
+    ) -> None:
+        asked = KeyQuestions(names=frozenset({("partner", "order-7")}))
+        reply = StoredReply(status=ReplyStatus.KEY_STATE, meta=b"20240317")
+        aged = "UPDATE named_request SET handled_at = now() - interval '30 days' + $1::interval"
+        await store.store([made(k1(), named=NAMED, reply=reply)])
+        async with connected(database_url) as connection:
+            await connection.execute(aged, timedelta(minutes=1))
+            assert len((await store.load_keys(asked)).requests) == 1
+            with pytest.raises(ConflictError):
+                await store.store([made(k2(), named=NAMED, reply=reply)])
+
+            await connection.execute(aged, timedelta(0))
+            assert (await store.load_keys(asked)).requests == {}
+            again = replace(NAMED, body_sha256="cd" * 32)
+            late = datetime.now(UTC) - timedelta(days=29, hours=23)  # a worker whose clock is behind
+            await store.store([made(k2(), named=again, reply=reply, handled_at=late)])
+        (known,) = (await store.load_keys(asked)).requests.values()
+        assert known.body_sha256 == "cd" * 32
 
     async def test_a_parent_tells_its_children_and_a_child_its_parent(self, store: PostgresLicenseStore) -> None:
         from shared.domain.key_details import ParentKey

@@ -45,6 +45,7 @@ from shared.contracts.key_commands import (
     KeyMembers,
     KeyReference,
     ModifyKey,
+    PlanKey,
     ReinstateSus,
     RenewKey,
     RenewSus,
@@ -141,6 +142,12 @@ COMMANDS: dict[str, LicenseCommand] = {
     ),
     "set_remaining_activations": SetRemainingActivations(
         account="partner", number="20240317", asked_by="partner", remaining=0
+    ),
+    "plan_key": PlanKey(
+        account="partner",
+        number="20240317",
+        asked_by="partner",
+        members=KeyMembers(given=(KeyMember.NICKNAME,), nickname=None),
     ),
 }
 

@@ -15,12 +15,12 @@ import pytest_asyncio
 
 from keyway.cli.prepare import _ensure_owners
 from shared.contracts.identifiers import license_id
-from shared.contracts.key_commands import KeyMember, KeyMembers, KeyReference, WantedItem
-from shared.contracts.outcomes import RejectionCode
+from shared.contracts.key_commands import KeyReference
 from shared.database.accounts import PostgresAccounts
 from shared.database.key_queries import PostgresKeyNumbers, PostgresKeyQueries
 from shared.database.owners import PostgresOwners
 from shared.database.pool import Pool, open_pool
+from shared.database.reader import open_reading_pool
 from shared.domain.key_details import KeyDetails, KeyItem, MonthlyActivations, ParentKey
 from shared.domain.key_owners import OwnerKind
 from shared.domain.key_queries import FoundKey, FraudKind, KeyFilter, KeyType
@@ -57,9 +57,9 @@ class StillClock:
 class World:
     """A database with the example owners, and keys written into it as a worker would leave them."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, reading: Pool) -> None:
         self.pool = pool
-        self.queries = PostgresKeyQueries(pool, StillClock())
+        self.queries = PostgresKeyQueries(reading, StillClock())
         self.owners = PostgresOwners(pool)
 
     async def key(self, details: KeyDetails | None, **changes: Any) -> None:
@@ -99,7 +99,9 @@ class World:
 
     async def ids(self, account: str = "partner", **wanted: Any) -> list[int]:
         """Search; return the key ids."""
-        return [line["keyId"] for line in json.loads(await self.queries.search(account, KeyFilter(**wanted)))]
+        found = await self.queries.search(account, KeyFilter(**wanted))
+        assert found is not None
+        return [line["keyId"] for line in json.loads(found)]
 
     async def structure(self, key_id: int, account: str = "partner") -> dict[str, Any] | None:
         found = await self.queries.structure(account, KeyReference(key_id=key_id))
@@ -112,7 +114,7 @@ def another(number: int, **changes: Any) -> KeyDetails:
 
 @pytest_asyncio.fixture
 async def world(database_url: str) -> AsyncIterator[World]:
-    async with open_pool(database_url) as pool:
+    async with open_pool(database_url) as pool, open_reading_pool(database_url) as reading:
         accounts = PostgresAccounts(pool)
         for name, role in {
             "partner": Role.PARTNER,
@@ -121,7 +123,7 @@ async def world(database_url: str) -> AsyncIterator[World]:
             "ka": Role.KA,
         }.items():
             await accounts.add(name, role, hash_secret("secret"))
-        made = World(pool)
+        made = World(pool, reading)
         await _ensure_owners(made.owners)
         await made.owners.add("30001", OwnerKind.CLIENT)
         await made.owners.link("other", "30001")
@@ -159,7 +161,6 @@ async def test_a_key_is_seen_by_its_owner_and_its_owners_reseller_alone(world: W
         assert (await world.queries.structure(account, by_id) is not None) is seen
         assert (await world.queries.key_file(account, by_id) is not None) is seen
         assert (await world.queries.activations(account, by_id) is not None) is seen
-        assert (await world.queries.plan(account, by_id, KeyMembers()) is not None) is seen
 
 
 @pytest.mark.asyncio
@@ -273,35 +274,6 @@ async def test_key_file_and_activations_are_those_in_force(world: World) -> None
     assert this_month is not None
     assert last_month is not None
     assert (this_month.remaining, last_month.remaining) == (3, 10)
-
-
-@pytest.mark.asyncio
-async def test_a_dry_run_names_operations_in_order_conflicts_and_what_stands_against_it(world: World) -> None:
-    await world.key(PLAIN)
-    await world.key(another(10_000_002), status="terminated", terminated_at=NOW)
-
-    async def plan(key_id: int, *given: KeyMember, **members: Any) -> Any:
-        wanted = KeyMembers(given=given, **members)
-        return await world.queries.plan("partner", KeyReference(key_id=key_id), wanted)
-
-    upgrade = (WantedItem(item="PLESK-12-WEB-PRO-1M"),)
-    done = await plan(
-        10_000_001,
-        KeyMember.NICKNAME,
-        KeyMember.CONFIGURATION,
-        KeyMember.ITEMS,
-        nickname="n",
-        configuration_id=102,
-        items=upgrade,
-    )
-    assert (done.operations, done.conflicts, done.refusal) == (("UPGRADE", "CONFIG", "NICKNAME"), (), None)
-    torn = await plan(10_000_001, KeyMember.OWNER, KeyMember.ITEMS, owner_id="10002", items=upgrade)
-    assert (torn.operations, torn.conflicts, torn.refusal) == ((), ("MOVE + UPGRADE",), RejectionCode.KEY_CONFLICT)
-    late = await plan(10_000_002, KeyMember.NICKNAME, nickname="n")
-    assert late.refusal is RejectionCode.KEY_TERMINATED
-    assert (await plan(10_000_002)).refusal is None
-    wrong = await plan(10_000_001, KeyMember.GUARD, guard=KeyReference(key_id=1))
-    assert (wrong.refusal, wrong.details) == (RejectionCode.KEY_GUARD_DIFFERS, {"number": "PLSK.10000001.0000"})
 
 
 @pytest.mark.asyncio

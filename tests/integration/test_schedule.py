@@ -82,6 +82,29 @@ async def test_old_days_of_results_are_dropped_and_no_other(
     assert await schedule.forget_results(TODAY - timedelta(days=8)) == []
 
 
+NAMED = """
+INSERT INTO named_request (account_id, name, body_sha256, license_id, command_id, status, meta, body, handled_at)
+SELECT 'partner', 'order-' || n, sha256('x'), 'partner:1', gen_random_uuid(), 32, '', '',
+    $1::timestamptz + n * interval '1 second'
+FROM generate_series(1, $2::integer) AS n
+"""
+
+
+async def test_names_are_forgotten_oldest_first_so_many_at_once_and_none_that_is_kept(
+    database: OwnConnection, schedule: PostgresSchedule
+) -> None:
+    moment = datetime(2026, 10, 1, tzinfo=UTC)
+    await database.execute(NAMED, moment, 10)
+
+    assert await schedule.forget_names(moment, 100) == 0
+    assert await schedule.forget_names(moment + timedelta(seconds=6), 3) == 3
+    left = await database.fetch("SELECT name FROM named_request ORDER BY handled_at")
+    assert [row["name"] for row in left] == [f"order-{n}" for n in range(4, 11)]
+    assert await schedule.forget_names(moment + timedelta(seconds=6), 3) == 2
+    assert await schedule.forget_names(moment + timedelta(seconds=6), 3) == 0
+    assert await database.fetchval("SELECT min(handled_at) FROM named_request") == moment + timedelta(seconds=6)
+
+
 async def test_one_scheduler_is_active_until_its_connection_ends(database_url: str, database: OwnConnection) -> None:
     first, second = PostgresSchedule(database_url), PostgresSchedule(database_url)
     assert (await first.lead(), await second.lead()) == (True, False)

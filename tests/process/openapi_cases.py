@@ -271,7 +271,7 @@ class Maker:
     def _spoil_member(self, case: Case) -> None:
         try:
             document = json.loads(case.body)
-        except ValueError:
+        except (ValueError, RecursionError):  # spoiled before
             return
         if isinstance(document, dict) and document:
             document[self.chance.choice(sorted(document))] = self.chance.choice(JUNK)

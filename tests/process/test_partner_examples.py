@@ -193,7 +193,11 @@ async def test_e13_all_or_nothing(partner: Partner) -> None:
         "productConfigurationId": 999,
         "nickname": "never seen",
     }
-    assert (await partner.put(key, body)).error == (400, "30025", "Product configuration = 999.")
+    foretold = (await partner.put(key, body, "?dry-run=true")).document
+    assert foretold["operations"] == ["UPGRADE", "IPBIND", "CONFIG", "NICKNAME"]
+    refused = await partner.put(key, body)
+    assert refused.error == (400, "30025", "Product configuration = 999.")
+    assert foretold["refusal"] == refused.document
     assert await partner.read(key) == before
 
 

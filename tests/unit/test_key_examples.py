@@ -7,7 +7,7 @@ from shared.contracts.events import EventType, KeyEventData
 from shared.contracts.key_commands import KeyReference, RenewKey, TerminateKey, WantedActivation, WantedItem
 from shared.domain.decision import Decision, KeyState
 from shared.domain.key_details import KeyItem, ParentKey
-from shared.domain.key_structure import short_structure
+from shared.domain.key_structure import KeyStatus, key_status, short_structure
 from shared.domain.license import LicenseStatus, evolve
 from shared.domain.publication import event_type, public_event
 from tests.key_builders import (
@@ -252,7 +252,9 @@ def test_example_18_termination_leaves_an_attached_key_alive_and_attached() -> N
 def test_example_19_short_structure() -> None:
     decision = decided(modify(k1(), suspended=True, nickname="unpaid"), k1())
     assert isinstance(decision.answer, KeyState)
-    assert short_structure(decision.answer.view) == {
+    view = decision.answer.view
+    assert key_status(view.standing, NOW) is KeyStatus.SUSPENDED
+    assert short_structure(owner_id=view.details.owner, key_id=view.details.key_id, parent_key_id=None) == {
         "ownerId": "70010001",
         "keyId": 20240317,
         "parentKeyId": None,

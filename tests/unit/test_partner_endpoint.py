@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import pytest_asyncio
@@ -22,13 +22,13 @@ from gateway.routes.whole_response import DateLine
 from gateway.server import PublicServer
 from gateway.wire.partner_errors import FaultType
 from shared.clock import MachineClock
-from shared.contracts.codec import encode_details
+from shared.contracts.codec import encode_details, encode_key_plan
 from shared.contracts.commands import LicenseCommand
 from shared.contracts.identifiers import CommandId
-from shared.contracts.key_commands import CreateKey, KeyMembers, KeyReference, ModifyKey, RenewKey
+from shared.contracts.key_commands import CreateKey, KeyMember, KeyMembers, KeyReference, ModifyKey, PlanKey, RenewKey
 from shared.contracts.outcomes import PARTNER_ERROR_TYPES, RejectionCode
-from shared.contracts.replies import Reply, ReplyStatus
-from shared.domain.key_queries import ActivationsLeft, FoundKey, KeyFile, KeyFilter, KeyPlan
+from shared.contracts.replies import KeyPlan, Reply, ReplyStatus
+from shared.domain.key_queries import ActivationsLeft, FoundKey, KeyFile, KeyFilter
 from shared.errors import UnavailableError
 from shared.security.accounts import Role
 from shared.security.basic import basic_header
@@ -61,6 +61,7 @@ class Keys:
 
     down: bool = False
     finds: int = 0
+    searched: list[KeyFilter] = field(default_factory=list)
     draws: int = 0
 
     def _look(self) -> None:
@@ -76,18 +77,16 @@ class Keys:
         self._look()
         return b'{"keyId":7}' if key.key_id == 7 else None
 
-    async def search(self, account: str, wanted: KeyFilter) -> bytes:
+    async def search(self, account: str, wanted: KeyFilter) -> bytes | None:
         self._look()
-        return b"[]"
+        self.searched.append(wanted)
+        return None if wanted.nickname == "everybody's" else b"[]"
 
     async def key_file(self, account: str, key: KeyReference) -> KeyFile | None:
         return KeyFile(key_number="PLSK.00000007.0000", revision=1, body=b"body")
 
     async def activations(self, account: str, key: KeyReference) -> ActivationsLeft | None:
         return ActivationsLeft(key_id=7, remaining=3)
-
-    async def plan(self, account: str, key: KeyReference, members: KeyMembers) -> KeyPlan | None:
-        return KeyPlan(operations=("NICKNAME",), conflicts=())
 
     async def draw(self, count: int) -> Sequence[int]:
         self._look()
@@ -267,9 +266,47 @@ async def test_reads_do_not_queue(port: Port) -> None:
     assert (await port.ask("GET", "/keys/7/remaining-activations"))[2] == '[{"keyNumber":7,"remainingActivations":3}]'
     _, headers, text = await port.ask("GET", "/keys/7/retrieve?previous-version=1")
     assert (headers["Content-Type"], text) == ("application/octet-stream", "body")
-    planned = (await port.ask("PUT", "/keys/7?dry-run=1", {"nickname": "n"}))[2]
-    assert planned == '{"operations":["NICKNAME"],"conflicts":[],"refusal":null}'
     assert port.bus.asked == []
+
+
+async def test_a_dry_run_is_a_question_of_its_own_and_shows_the_refusal_as_the_request_would_get_it(port: Port) -> None:
+    plan = KeyPlan(operations=("IPBIND",), conflicts=())
+    port.bus.reply = Reply(ReplyStatus.KEY_STATE, b"7", encode_key_plan(plan))
+    status, headers, told = await port.ask("PUT", "/keys/7?dry-run=1", {"nickname": "n"}, Idempotency_Key="mine")
+    assert (status, told) == (200, '{"operations":["IPBIND"],"conflicts":[],"refusal":null}')
+    assert headers["Content-Type"].startswith("application/json")
+    (asked,) = port.bus.asked
+    assert asked == PlanKey(
+        account="partner",
+        number="00000007",
+        asked_by="partner",
+        members=KeyMembers(given=(KeyMember.NICKNAME,), nickname="n"),
+    )
+
+    refusal, details = RejectionCode.KEY_ADDRESS_TAKEN, {"address": "203.0.113.7"}
+    refused = replace(plan, refusal=refusal, details=details)
+    port.bus.reply = Reply(ReplyStatus.KEY_STATE, b"7", encode_key_plan(refused))
+    foretold = json.loads((await port.ask("PUT", "/keys/7?dry-run=1", {"nickname": "n"}))[2])["refusal"]
+    port.bus.reply = Reply(ReplyStatus.REJECTED, refusal.value.encode(), encode_details(details))
+    assert foretold == json.loads((await port.ask(*PUT))[2])
+    port.bus.reply = Reply(ReplyStatus.KEY_STATE, b"7", b'{"operations":[],"conflicts":[],"refusal":"some_day"}')
+    assert await port.type_of("PUT", "/keys/7?dry-run=1", {"nickname": "n"}) == (500, "30050")
+
+
+async def test_a_body_that_is_missing_is_told_as_that_and_not_as_one_of_a_wrong_kind(port: Port) -> None:
+    for method, path in (("PUT", "/keys/7"), ("POST", "/keys")):
+        assert await port.type_of(method, path) == (400, "30001")
+        assert (await port.ask(method, path, {"nickname": "n"}, Content_Type="text/plain"))[0] == 415
+
+
+async def test_a_search_writes_an_address_as_a_binding_does(port: Port) -> None:
+    for asked in ("%20203.0.113.7%20", "2001:DB8::0017", "no+address"):
+        await port.ask("GET", f"/keys?ip-address-binding={asked}")
+    assert [wanted.address for wanted in port.keys.searched] == ["203.0.113.7", "2001:db8::17", "no address"]
+
+
+async def test_a_search_that_finds_too_many_keys_is_refused(port: Port) -> None:
+    assert await port.type_of("GET", "/keys?nickname=everybody's") == (400, "30004")
 
 
 async def test_idempotency_keys_that_are_none(port: Port) -> None:

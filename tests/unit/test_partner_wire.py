@@ -330,6 +330,8 @@ def test_both_forms_of_a_name() -> None:
         ("/30/keys/7", "PATCH", Fault(FaultType.METHOD, {"allowed": "GET, PUT, DELETE"})),
         ("/30/keys/7/renew", "POST", Fault(FaultType.METHOD, {"allowed": "GET"})),
         ("/30/keys/7/", "GET", Fault(FaultType.NOT_FOUND)),
+        ("/30/keys/", "POST", Fault(FaultType.NOT_FOUND)),
+        ("/30/keys//renew", "GET", Fault(FaultType.NOT_FOUND)),
         ("/30/keys/7/key", "GET", Fault(FaultType.NOT_FOUND)),
         ("/30/keys/7/renew/x", "GET", Fault(FaultType.NOT_FOUND)),
         ("/30/owners", "GET", Fault(FaultType.NOT_FOUND)),

@@ -21,7 +21,7 @@ from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import SchedulerMetrics
 from workers.scheduler.due import SWEEPS_KEPT_DAYS, Recently, first_day_kept, latest_day_over, wind_downs_over
 from workers.scheduler.ports import DueOrder, DueSweep
-from workers.scheduler.scheduler import ASK_AGAIN_SECONDS, Scheduler
+from workers.scheduler.scheduler import ASK_AGAIN_SECONDS, FORGET_NAMES_SECONDS, NAMES_MAX, Scheduler
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 CATALOG = Catalog(
@@ -108,6 +108,10 @@ class World:
     rung_for_sweeps: list[tuple[str, UUID]] = field(default_factory=list)
     sent: list[LicenseCommand] = field(default_factory=list)
     forgotten: list[date] = field(default_factory=list)
+    names: int = 0
+    """Named requests that are over."""
+    batches: list[tuple[float, datetime, int]] = field(default_factory=list)
+    """When names were forgotten, which, and how many."""
     seconds: float = 1000.0
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     ends_at: float = 1000.0
@@ -134,6 +138,12 @@ class World:
     async def forget_results(self, before: date) -> list[str]:
         self.forgotten.append(before)
         return []
+
+    async def forget_names(self, before: datetime, limit: int) -> int:
+        count = min(self.names, limit)
+        self.names -= count
+        self.batches.append((self.seconds, before, count))
+        return count
 
     async def bells(self, orders: Sequence[DueOrder]) -> None:
         self._strike()
@@ -208,6 +218,20 @@ async def test_a_license_that_stays_due_is_asked_for_again_only_after_a_while() 
     await world.play(3.0)
 
     assert once == 1
+
+
+@pytest.mark.asyncio
+async def test_names_older_than_30_days_are_forgotten_in_bounded_batches_until_none_is_left() -> None:
+    world = World(names=2 * NAMES_MAX + 1)
+    began = world.seconds
+
+    await world.play(FORGET_NAMES_SECONDS)
+
+    assert [count for _, _, count in world.batches] == [NAMES_MAX, NAMES_MAX, 1]
+    assert world.batches[0][1] == NOW + timedelta(seconds=began) - timedelta(days=30)
+    world.stop.clear()
+    await world.play(1.0)
+    assert [count for _, _, count in world.batches[3:]] == [0]
 
 
 @pytest.mark.asyncio

@@ -183,6 +183,13 @@ class CaseFile:
         self._join(received, decision)
         return Handling(effect, decision, told)
 
+    def foresee(self, envelope: Envelope, desk: Desk, beside: Beside) -> tuple[Decision, StoredReply]:
+        """Decide a question about this license and return its answer; this file stays as it is."""
+        decision = decide(
+            self._case(envelope.command, desk, beside), envelope.command, desk.rules, now=desk.business_now
+        )
+        return decision, stored_reply(decision.answer, self.license, desk.business_now)
+
     def take_beside(self, received: ReceivedCommand, events: tuple[LicenseEvent, ...], desk: Desk) -> CommandEffect:
         """Take in what the command of another license does to this one, and return what that leaves behind.
 

@@ -34,6 +34,7 @@ from shared.contracts.key_commands import (
     ConvertToEdition,
     CreateKey,
     ModifyKey,
+    PlanKey,
     ReinstateSus,
     RenewKey,
     RenewSus,
@@ -177,6 +178,7 @@ def _fingerprints(commands: Iterable[LicenseCommand]) -> Iterable[Fingerprint]:
                 | ReinstateSus()
                 | ConvertToEdition()
                 | SetRemainingActivations()
+                | PlanKey()
             ):
                 pass
             case _:

@@ -10,6 +10,7 @@ from shared.contracts.key_commands import (
     KeyCommand,
     KeyMembers,
     ModifyKey,
+    PlanKey,
     RenewKey,
     TerminateKey,
 )
@@ -20,10 +21,10 @@ from shared.domain.key_modification import canonical_address
 
 def questions_of(commands: Iterable[LicenseCommand]) -> KeyQuestions | None:
     """Return what those of `commands` that partners gave ask; None when there is none of them."""
-    asked = [command for command in commands if isinstance(command, KeyCommand)]
+    asked = [command for command in commands if isinstance(command, KeyCommand | PlanKey)]
     if not asked:
         return None
-    members = [command.members for command in asked if isinstance(command, CreateKey | ModifyKey)]
+    members = [command.members for command in asked if isinstance(command, CreateKey | ModifyKey | PlanKey)]
     return KeyQuestions(
         licenses=frozenset(license_id(command.account, command.number) for command in asked),
         key_ids=frozenset(_parent_ids(members)),
@@ -48,9 +49,9 @@ def questions_of(commands: Iterable[LicenseCommand]) -> KeyQuestions | None:
     )
 
 
-def request_name(command: KeyCommand) -> Idempotency | None:
+def request_name(command: KeyCommand | PlanKey) -> Idempotency | None:
     """Return the name that the caller gave to a request."""
-    return None if isinstance(command, TerminateKey | RenewKey) else command.idempotency
+    return None if isinstance(command, TerminateKey | RenewKey | PlanKey) else command.idempotency
 
 
 def _parent_ids(members: Iterable[KeyMembers]) -> Iterator[int]:

@@ -8,7 +8,7 @@ from shared.contracts.codec import decode_envelope
 from shared.contracts.commands import LicenseCommand, RecordProviderOutcome, TerminateLicense
 from shared.contracts.envelope import Envelope
 from shared.contracts.identifiers import CommandId, LicenseId, license_id
-from shared.contracts.key_commands import KeyCommand
+from shared.contracts.key_commands import KeyCommand, PlanKey
 from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
 from shared.domain.case import PastRevision
 from shared.domain.decision import Alert, KnownRequest
@@ -80,6 +80,8 @@ class Sheet:
     def handle(self, received: ReceivedCommand) -> Handled:
         """Decide one command, or find what was decided before."""
         envelope = received.envelope
+        if isinstance(envelope.command, PlanKey):
+            return self._forecast(received)
         known = self._results.get(envelope.command_id)
         others: tuple[tuple[ReplyAddress, Reply], ...] = ()
         if known is None:
@@ -93,6 +95,16 @@ class Sheet:
             return Handled(None, others=others)
         reply = Reply(known.reply.status, known.reply.meta, known.body, received.queue_age_ms)
         return Handled(reply, others=others)
+
+    def _forecast(self, received: ReceivedCommand) -> Handled:
+        """Answer a question: it leaves nothing behind, and asked again it is simply answered again."""
+        envelope = received.envelope
+        if is_expired(envelope, self._desk.system_now):
+            self.told.append((envelope, "expired", ()))
+            return Handled(Reply(ReplyStatus.EXPIRED, b"", b"", received.queue_age_ms))
+        decision, told = self._file(envelope).foresee(envelope, self._desk, self._beside(envelope))
+        self.told.append((envelope, outcome_of(decision), ()))
+        return Handled(Reply(told.status, told.meta, told.body, received.queue_age_ms))
 
     def effects_to_write(self) -> list[CommandEffect]:
         """Return the effects in order, the last of each license with its rows."""
@@ -195,7 +207,7 @@ class Sheet:
     def _beside(self, envelope: Envelope) -> Beside:
         """Return what the case of a command looks at beside its own license."""
         command = envelope.command
-        if not isinstance(command, KeyCommand):
+        if not isinstance(command, KeyCommand | PlanKey):
             return Beside(parent=self._parent(envelope))
         named, owners = request_name(command), self._found.keys.owners
         asked = questions_of((command,)) or KeyQuestions()

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import assert_never
 
-from shared.contracts.codec import encode_details, encode_key_structure, encode_usage_report
+from shared.contracts.codec import encode_details, encode_key_plan, encode_key_structure, encode_usage_report
 from shared.contracts.outcomes import TerminationOutcome
 from shared.contracts.replies import ReplyStatus
 from shared.domain.decision import (
     Answer,
     CurrentBody,
     Done,
+    KeyForecast,
     KeyState,
     Noted,
     Pending,
@@ -51,6 +52,9 @@ def stored_reply(answer: Answer, license: License | None, business_now: datetime
             )
         case KeyState():
             reply = _key_reply(answer, business_now)
+        case KeyForecast(key_id, plan):
+            meta = str(key_id).encode("ascii")
+            reply = StoredReply(status=ReplyStatus.KEY_STATE, meta=meta, body=encode_key_plan(plan))
         case SameAgain(known):
             reply = StoredReply(status=known.status, meta=known.meta, body=known.body)
         case UsageTold(figures):

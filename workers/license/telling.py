@@ -16,6 +16,7 @@ from shared.domain.decision import (
     CurrentBody,
     Decision,
     Done,
+    KeyForecast,
     KeyState,
     Noted,
     Pending,
@@ -116,6 +117,8 @@ def outcome_of(decision: Decision) -> str:
             word = "usage_told"
         case Done(done):
             word = done.value
+        case KeyForecast():
+            word = "foreseen"
         case Pending() | Waiting() | Noted():
             word = type(answer).__name__.lower()
         case _:

@@ -11,6 +11,8 @@ LICENSE_END = timedelta(hours=36)
 """From the beginning of a license's last day to noon of the next one, when it ends (`domain.term.expires_at`)."""
 RESULTS_KEPT_DAYS = 8
 """A day longer than the command topic remembers."""
+NAMES_KEPT = timedelta(days=30)
+"""A named request is answered from memory for so long (docs/protocols/partner-api.md 3.2)."""
 SWEEPS_KEPT_DAYS = 30
 """What lasts of a sweep are its findings; the comparison itself is only looked back at."""
 
@@ -32,6 +34,11 @@ def wind_downs_over(catalog: Catalog, now: datetime) -> Mapping[str, datetime]:
 def first_day_kept(today: date) -> date:
     """Return the first day whose command results may still be asked for."""
     return today - timedelta(days=RESULTS_KEPT_DAYS)
+
+
+def names_over(now: datetime) -> datetime:
+    """Return the moment before which named requests were answered whose names are free again (system clock)."""
+    return now - NAMES_KEPT
 
 
 @dataclass(slots=True)
@@ -64,3 +71,7 @@ class Every:
             return False
         self._next = now + self.seconds
         return True
+
+    def again(self) -> None:
+        """Be due at once: there is more of it."""
+        self._next = float("-inf")

@@ -28,6 +28,10 @@ class Schedule(Protocol):
         """Drop the day partitions of command results before that day; return their names."""
         ...
 
+    async def forget_names(self, before: datetime, limit: int) -> int:
+        """Forget at most `limit` named requests that were answered before that moment; return how many it were."""
+        ...
+
 
 class DueOrder(Protocol):
     """A provider order to ring for."""

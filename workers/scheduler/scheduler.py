@@ -18,7 +18,15 @@ from shared.errors import ConflictError, StoreRefusedError, UnavailableError
 from shared.telemetry.health import Probe
 from shared.telemetry.metrics import SchedulerMetrics
 from workers.runtime.backoff import delay_seconds
-from workers.scheduler.due import SWEEPS_KEPT_DAYS, Every, Recently, first_day_kept, latest_day_over, wind_downs_over
+from workers.scheduler.due import (
+    SWEEPS_KEPT_DAYS,
+    Every,
+    Recently,
+    first_day_kept,
+    latest_day_over,
+    names_over,
+    wind_downs_over,
+)
 from workers.scheduler.ports import Orders, Post, Schedule, Sweeps
 
 LOOK_SECONDS = 0.5
@@ -26,12 +34,15 @@ STAND_BY_SECONDS = 1.0
 LAPSE_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 FORGET_SECONDS = 3600.0
+FORGET_NAMES_SECONDS = 60.0
 RING_AGAIN_SECONDS = 5.0
 PATROL_LOOK_SECONDS = 1.0
 ASK_AGAIN_SECONDS = 30.0
 ORDERS_MAX = 200
 SWEEPS_MAX = 50
 LICENSES_MAX = 500
+NAMES_MAX = 1000
+"""Named requests forgotten by one statement; while there are more, every round takes as many."""
 LOG_EVERY_ATTEMPTS = 10
 
 log = structlog.get_logger()
@@ -57,6 +68,7 @@ class Scheduler:
     _close: Every = field(default_factory=lambda: Every(CLOSE_SECONDS), init=False)
     _patrol: Every = field(default_factory=lambda: Every(PATROL_LOOK_SECONDS), init=False)
     _forget: Every = field(default_factory=lambda: Every(FORGET_SECONDS), init=False)
+    _forget_names: Every = field(default_factory=lambda: Every(FORGET_NAMES_SECONDS), init=False)
     _asked: Recently = field(default_factory=lambda: Recently(ASK_AGAIN_SECONDS), init=False)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -103,6 +115,12 @@ class Scheduler:
             if forgotten:
                 log.info("scheduler.command_results.forgotten", count=len(forgotten))
             await self.sweeps.forget(days=SWEEPS_KEPT_DAYS)
+        if self._forget_names.is_due(now):
+            names = await self.schedule.forget_names(names_over(self.clock.now()), NAMES_MAX)
+            if names:
+                log.info("scheduler.named_requests.forgotten", count=names)
+            if names == NAMES_MAX:
+                self._forget_names.again()
 
     async def _patrol_round(self, now: float) -> None:
         """Ask for the comparisons that are due and ring for all that nobody carries: people ask for some, too."""
