@@ -34,6 +34,8 @@ class UsageSurroundings:
     chance: Callable[[], float]
     """Draws from [0, 1), for back-off."""
     when_joined: Callable[[], None]
+    generation: int
+    """Of the topic: each is read by a group of its own, from its beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +68,7 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> UsageConsumptio
         when_joined=around.when_joined,
         isolation_level="read_committed",
     )
-    consumption = topic_consumption(USAGE_REPORTED, USAGE_WORKER_GROUP, worker, ground)
+    consumption = topic_consumption(USAGE_REPORTED, group_of(around.generation), worker, ground)
     return UsageConsumption(
         consumption=consumption,
         gaps=GapKeeper(
@@ -76,3 +78,8 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> UsageConsumptio
             clock=around.clock,
         ),
     )
+
+
+def group_of(generation: int) -> str:
+    """Return the group that reads a generation of the topic; offsets committed for another one mean nothing to it."""
+    return USAGE_WORKER_GROUP if generation == 1 else f"{USAGE_WORKER_GROUP}.{generation}"
