@@ -10,6 +10,7 @@ from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import UsageMetrics, WorkerMetrics
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
+from workers.runtime.lane import POLL_RECORDS_MAX
 from workers.runtime.topic_consumption import Ground, topic_consumption
 from workers.usage.batch import Handler, UsageBatchWorker
 from workers.usage.gaps import GapKeeper
@@ -67,6 +68,8 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> UsageConsumptio
         clock=around.clock,
         when_joined=around.when_joined,
         isolation_level="read_committed",
+        poll_timeout_ms=POLL_TIMEOUT_MS,
+        batch_records_max=POLL_RECORDS_MAX,  # one commit to disk for a whole poll
     )
     consumption = topic_consumption(USAGE_REPORTED, group_of(around.generation), worker, ground)
     return UsageConsumption(
