@@ -105,6 +105,8 @@ def dispute(
     as_json: Json = False,
 ) -> None:
     """Mark a closed month as disputed; its figures stay."""
+    if not reason.strip():
+        raise typer.BadParameter("say why, in a sentence", param_hint="--reason")
     _move(month, "disputed", account, product, reason=reason, as_json=as_json)
 
 
