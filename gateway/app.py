@@ -34,7 +34,7 @@ from gateway.routes.partner_keys import PartnerEndpoint
 from gateway.routes.public import public_application
 from gateway.routes.whole_response import DateLine
 from gateway.server import PublicServer, tls_context
-from gateway.usage_gate import TopicEnds, UsageBus, UsageGate
+from gateway.usage_gate import UsageBus, UsageGate
 from gateway.watch import ANSWER_SECONDS, Watch
 from shared.clock import MachineClock, SystemClock, business_clock
 from shared.contracts.envelope import new_id
@@ -53,7 +53,7 @@ from shared.database.pool import Pool, open_pool
 from shared.database.reader import open_reading_pool
 from shared.database.reply_slots import LEASE_SECONDS, PostgresReplySlots
 from shared.database.signing_keys import PostgresSigningKeys
-from shared.database.usage_watermark import PostgresUsageWatermark
+from shared.database.usage_topic import PostgresUsageTopic
 from shared.errors import ConfigurationError, KeywayError, UnavailableError
 from shared.kafka import (
     command_producer,
@@ -65,6 +65,7 @@ from shared.kafka import (
     warm_up,
 )
 from shared.kafka_ending import stop_client
+from shared.kafka_topic_ends import TopicEnds
 from shared.security.accounts import Role
 from shared.security.credentials import Authenticator, open_authenticator
 from shared.settings import Settings
@@ -243,8 +244,8 @@ async def _usage_gate(core: Core, pool: Pool) -> AsyncIterator[UsageGate]:
         stack.push_async_callback(stop_client, consumer, STOP_CLIENT_SECONDS)
         ends = TopicEnds(consumer, core.settings.topic_prefix + USAGE_REPORTED, USAGE_REPORTED_PARTITIONS)
         gate = UsageGate(
-            ends=ends.read,
-            watermark=PostgresUsageWatermark(pool).read,
+            end=ends.read,
+            read_topic=PostgresUsageTopic(pool).read,
             is_down=lambda: any(core.circuit.is_down(machine) for machine in Machine),
             clock=core.clock,
         )

@@ -4,33 +4,30 @@ Counters that add up must not miss what stood on `usage.reported` when the quest
 So the end of every partition is asked for after the question's arrival, and then the stored watermark is awaited, both
 once for all who ask at a time. The wait is bounded; a question that is published without that knowledge carries none,
 and the worker then tells only what is certain all the same.
+
+A watermark says nothing about a topic that was made anew under the same name: the topic's id is asked for after its
+ends, and must be the one on record.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
-from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError
 
 from gateway.problems import Refused, Unanswered
 from shared.clock import SystemClock
 from shared.contracts.commands import LicenseCommand, ReportUsage
 from shared.contracts.identifiers import CommandId
 from shared.contracts.replies import Reply
-from shared.domain.usage import is_caught_up
+from shared.domain.usage import ReadTopic, has_fallen, is_caught_up
 from shared.errors import UnavailableError
-from shared.kafka import RecordConsumer
+from shared.kafka_topic_ends import Offsets, TopicEnd
 
 WAIT_SECONDS = 3.0
-ENDS_SECONDS = 1.0
-"""Kafka must tell the ends of the partitions within this time."""
 LOOK_SECONDS = 0.05
 
-Offsets = tuple[int, ...]
-"""One per partition, from partition 0."""
 
 log = structlog.get_logger()
 
@@ -39,8 +36,8 @@ log = structlog.get_logger()
 class _Question:
     answer: asyncio.Future[Offsets | None]
     gives_up_at: float
-    ends: Offsets | None = None
-    """None until they are asked for."""
+    end: TopicEnd | None = None
+    """None until it is asked for."""
 
 
 class UsageGate:
@@ -49,14 +46,14 @@ class UsageGate:
     def __init__(
         self,
         *,
-        ends: Callable[[], Awaitable[Offsets]],
-        watermark: Callable[[], Awaitable[Offsets]],
+        end: Callable[[], Awaitable[TopicEnd]],
+        read_topic: Callable[[], Awaitable[ReadTopic]],
         is_down: Callable[[], bool],
         clock: SystemClock,
     ) -> None:
-        """`ends` and `watermark` raise `UnavailableError`; `is_down` says that asking is pointless."""
-        self._ends = ends
-        self._watermark = watermark
+        """`end` and `read_topic` raise `UnavailableError`; `is_down` says that asking is pointless."""
+        self._end = end
+        self._read_topic = read_topic
         self._is_down = is_down
         self._clock = clock
         self._questions: list[_Question] = []
@@ -86,15 +83,28 @@ class UsageGate:
                 await self._clock.sleep(LOOK_SECONDS)
 
     async def _look(self) -> None:
-        new = [question for question in self._questions if question.ends is None]
+        new = [question for question in self._questions if question.end is None]
         if new:
-            ends = await self._ends()
-            for question in new:
-                question.ends = ends
-        reached = await self._watermark()
-        self._settle(lambda question: question.ends is not None and is_caught_up(reached, question.ends), told=True)
+            await self._ask_end(new)
+        reached = await self._read_topic()
+        self._settle(lambda question: not _is_about(reached, question.end), told=False)
+        self._settle(lambda question: question.end is not None and _covers(reached, question.end), told=True)
         now = self._clock.monotonic()
         self._settle(lambda question: now >= question.gives_up_at, told=False)
+
+    async def _ask_end(self, new: Sequence[_Question]) -> None:
+        before = await self._read_topic()
+        end = await self._end()
+        if not _is_about(before, end) or has_fallen(before.watermark, end.last):
+            log.error(
+                "gateway.usage.topic_made_anew",
+                generation=before.generation,
+                detail="usage.reported is not the topic that was read, or has lost records: see `keyway usage topic`",
+            )
+            self._settle(lambda question: question.end is None, told=False)
+            return
+        for question in new:
+            question.end = end
 
     def _settle(self, is_over: Callable[[_Question], bool], *, told: bool) -> None:
         left = []
@@ -102,10 +112,19 @@ class UsageGate:
             if question.answer.done():  # its caller has gone
                 continue
             if is_over(question):
-                question.answer.set_result(question.ends if told else None)
+                question.answer.set_result(question.end.held if told and question.end is not None else None)
             else:
                 left.append(question)
         self._questions = left
+
+
+def _is_about(read: ReadTopic, end: TopicEnd | None) -> bool:
+    """Whether what was read may be compared with the topic as it is."""
+    return read.is_accepted and (end is None or read.is_of(end.topic_id))
+
+
+def _covers(read: ReadTopic, end: TopicEnd) -> bool:
+    return is_caught_up(read.watermark, end.held)
 
 
 class Bus(Protocol):
@@ -134,24 +153,3 @@ class UsageBus:
         if isinstance(command, ReportUsage):
             command = replace(command, usage_ends=await self._gate.pass_through())
         return await self._bus.ask(command, command_id=command_id, trace_parent=trace_parent)
-
-
-class TopicEnds:
-    """The ends of a topic's partitions, asked of the brokers each time."""
-
-    __slots__ = ("_consumer", "_partitions")
-
-    def __init__(self, consumer: RecordConsumer, topic: str, partitions: int) -> None:
-        """`consumer` is started and stopped by the caller and reads nothing else."""
-        self._consumer = consumer
-        self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
-
-    async def read(self) -> Offsets:
-        """Return the end of each partition, 0 for one that holds nothing. Raises `UnavailableError`."""
-        try:
-            async with asyncio.timeout(ENDS_SECONDS):
-                first = await self._consumer.beginning_offsets(self._partitions)
-                ends = await self._consumer.end_offsets(self._partitions)
-        except (KafkaError, TimeoutError) as error:
-            raise UnavailableError(f"the ends of usage.reported are not told: {type(error).__name__}") from None
-        return tuple(ends[each] if ends[each] > first[each] else 0 for each in self._partitions)

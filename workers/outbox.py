@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from aiokafka.errors import KafkaError
 
+from shared.contracts.cloud_event import CONTENT_TYPE
 from shared.contracts.identifiers import partition_of
 from shared.contracts.topics import (
     LICENSE_EVENTS,
@@ -26,7 +27,7 @@ OUTBOX_PARTITIONS = {PROVIDER_REQUESTS: PROVIDER_REQUESTS_PARTITIONS, LICENSE_EV
 """Topics that are fed from the outbox, most urgent first: somebody waits behind a bell."""
 HEADERS: Mapping[str, Headers] = {
     PROVIDER_REQUESTS: [],
-    LICENSE_EVENTS: [("content-type", b"application/cloudevents+json; charset=UTF-8")],
+    LICENSE_EVENTS: [("content-type", CONTENT_TYPE.encode())],
 }
 
 

@@ -77,7 +77,10 @@ def _scope(
         raise typer.BadParameter("--from-sequence goes with a LICENSE")
     if license is not None:
         return ReplayScope(license_id=_license_id(license), from_sequence=from_sequence)
-    return ReplayScope(since=_moment("--since", since), until=_moment("--until", until))
+    begin, end = _moment("--since", since), _moment("--until", until)
+    if begin is not None and end is not None and begin >= end:
+        raise typer.BadParameter(f"--since {since} is not before --until {until}: nothing lies between them")
+    return ReplayScope(since=begin, until=end)
 
 
 def _license_id(text: str) -> LicenseId:

@@ -13,6 +13,7 @@ import orjson
 import typer
 
 from keyway.cli.refusal import RefusedError
+from keyway.cli.usage_topic import topic
 from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, LicenseId, license_id
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from shared.domain.settlement import SettlementState
 
 app = typer.Typer(help="Usage counters and settlement months.", add_completion=False, no_args_is_help=True)
+app.command()(topic)
 
 FAILED = 1
 QUERY_SECONDS = 60.0
@@ -103,6 +105,8 @@ def dispute(
     as_json: Json = False,
 ) -> None:
     """Mark a closed month as disputed; its figures stay."""
+    if not reason.strip():
+        raise typer.BadParameter("say why, in a sentence", param_hint="--reason")
     _move(month, "disputed", account, product, reason=reason, as_json=as_json)
 
 

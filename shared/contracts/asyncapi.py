@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from shared.contracts.cloud_event import CONTENT_TYPE
 from shared.contracts.public_types import PUBLIC_TYPES, Direction, PublicType
 from shared.contracts.schemas import schema_of
 from shared.contracts.topics import (
@@ -16,7 +17,6 @@ from shared.contracts.topics import (
     USAGE_REPORTED_PARTITIONS,
 )
 
-CONTENT_TYPE = "application/cloudevents+json"
 VERSION = "1.0.0"
 """Of the contract: raised with every release of `docs/schemas/released`."""
 KAFKA_BINDING = "0.5.0"
@@ -107,7 +107,7 @@ def _message(kind: PublicType) -> dict[str, Any]:
         else "License id, so that requests keep their order; not trusted, `data` decides.",
         "examples": [kind.example["subject"]],
     }
-    header = {"type": "string", "examples": [f"{CONTENT_TYPE}; charset=UTF-8"]}
+    header = {"type": "string", "examples": [CONTENT_TYPE]}
     return {
         "name": kind.name,
         "title": kind.name,
@@ -123,7 +123,7 @@ def _message(kind: PublicType) -> dict[str, Any]:
         "examples": [
             {
                 "name": kind.name.replace(".", "-"),
-                "headers": {"content-type": f"{CONTENT_TYPE}; charset=UTF-8"},
+                "headers": {"content-type": CONTENT_TYPE},
                 "payload": dict(kind.example),
             }
         ],

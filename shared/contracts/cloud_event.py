@@ -14,6 +14,8 @@ import orjson
 from shared.errors import InvalidRecordError
 
 SPEC_VERSION = "1.0"
+CONTENT_TYPE = "application/cloudevents+json"
+"""Record header `content-type` of an event in structured mode. JSON is UTF-8 anyway: no parameter is added."""
 ATTRIBUTE_BYTES_MAX = 1000
 """Of `source` and of `id`, in UTF-8: together they are an index key for as long as the data lives."""
 

@@ -613,6 +613,7 @@ CREATE TABLE usage_event (
     partition integer NOT NULL,
     record_offset bigint NOT NULL,
     received_at timestamptz NOT NULL,
+    generation integer NOT NULL DEFAULT 1,
     CONSTRAINT usage_event_pkey PRIMARY KEY (source, event_id),
     CONSTRAINT usage_kind_is_known CHECK (kind IN ('level', 'increment')),
     CONSTRAINT usage_value_is_a_count CHECK (value BETWEEN 0 AND 9007199254740991),
@@ -630,6 +631,7 @@ COMMENT ON COLUMN usage_event.month IS 'Settlement month into which it counts (f
 COMMENT ON COLUMN usage_event.content_sha256 IS 'The same source and id with another content is nobody''s event.';
 COMMENT ON COLUMN usage_event.record_offset IS 'Where it stood on the topic when it was first taken in.';
 COMMENT ON COLUMN usage_event.received_at IS 'System clock.';
+COMMENT ON COLUMN usage_event.generation IS 'To which usage_topic its partition and record_offset belong.';
 CREATE TRIGGER usage_event_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON usage_event
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
@@ -657,18 +659,38 @@ CREATE TABLE usage_watermark (
 );
 COMMENT ON TABLE usage_watermark IS 'Offset of usage.reported to read next, per partition: everything before it is taken in or set aside. Moved in the transaction of those events.';
 
+CREATE TABLE usage_topic (
+    generation integer NOT NULL CONSTRAINT usage_topic_pkey PRIMARY KEY,
+    topic_id uuid NOT NULL,
+    noticed_at timestamptz NOT NULL,
+    earlier_watermark bigint[] NOT NULL,
+    accepted_at timestamptz,
+    reason text NOT NULL DEFAULT '',
+    CONSTRAINT generation_counts_from_one CHECK (generation >= 1),
+    CONSTRAINT acceptance_has_its_reason CHECK (generation = 1 OR (accepted_at IS NULL) = (reason = ''))
+);
+COMMENT ON TABLE usage_topic IS 'The topics that have borne the name usage.reported, or one whose end fell back; the newest is read. Until people accept it, nothing is told that needs everything to be read.';
+COMMENT ON COLUMN usage_topic.topic_id IS 'Given by Kafka.';
+COMMENT ON COLUMN usage_topic.noticed_at IS 'System clock, as accepted_at.';
+COMMENT ON COLUMN usage_topic.earlier_watermark IS 'How far the one before was read, per partition: what it held beyond is gone unless it is sent again.';
+COMMENT ON COLUMN usage_topic.reason IS 'What people did about events that the one before may have held unread.';
+CREATE TRIGGER usage_topic_is_kept BEFORE DELETE OR TRUNCATE ON usage_topic
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
 CREATE TABLE usage_report (
     command_id uuid NOT NULL CONSTRAINT usage_report_pkey PRIMARY KEY,
     license_id text COLLATE "C" NOT NULL,
     reported_at timestamptz NOT NULL,
     figures jsonb NOT NULL,
     kinds jsonb NOT NULL,
-    watermark bigint[] NOT NULL
+    watermark bigint[] NOT NULL,
+    generation integer NOT NULL DEFAULT 1
 );
 CREATE INDEX usage_report_of_license ON usage_report (license_id, reported_at);
 COMMENT ON TABLE usage_report IS 'Every usage figure that was told to a caller, with how far usage.reported was read by then: usage_event up to there gives the same figure again.';
 COMMENT ON COLUMN usage_report.reported_at IS 'Business clock.';
 COMMENT ON COLUMN usage_report.watermark IS 'Next offset per partition, from partition 0.';
+COMMENT ON COLUMN usage_report.generation IS 'To which usage_topic the watermark belongs; all events of earlier ones are in the figures.';
 CREATE TRIGGER usage_report_is_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON usage_report
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 

@@ -20,10 +20,11 @@ REPORTS_MAX = 50
 DAYS_MAX = 62
 
 RAW: Final[LiteralString] = """
-SELECT counter, kind, value, at, event_id, source, partition, record_offset FROM usage_event WHERE license_id = $1
+SELECT counter, kind, value, at, event_id, source, partition, record_offset, generation
+FROM usage_event WHERE license_id = $1
 """
 REPORTS: Final[LiteralString] = """
-SELECT command_id, reported_at, figures, kinds, watermark FROM usage_report
+SELECT command_id, reported_at, figures, kinds, watermark, generation FROM usage_report
 WHERE license_id = $1 ORDER BY reported_at DESC, command_id DESC LIMIT $2
 """
 DAYS: Final[LiteralString] = """
@@ -90,6 +91,7 @@ async def license_usage(connection: Connection, license_id: LicenseId) -> Licens
             ),
             partition=row["partition"],
             offset=row["record_offset"],
+            generation=row["generation"],
         )
         for row in raw
     ]
@@ -108,6 +110,7 @@ async def license_usage(connection: Connection, license_id: LicenseId) -> Licens
                     events,
                     {name: CounterKind(kind) for name, kind in orjson.loads(row["kinds"]).items()},
                     row["watermark"],
+                    row["generation"],
                 ),
             )
             for row in told

@@ -13,18 +13,21 @@ from shared.domain.usage import CounterTotal, UsageOnFile, dense
 
 READ_USAGE: Final[LiteralString] = """
 SELECT license_id, counter, kind, value, at, event_id, source, events, NULL::integer AS partition,
-    NULL::bigint AS next_offset
+    NULL::bigint AS next_offset, NULL::integer AS generation, NULL::boolean AS is_accepted
 FROM usage_total WHERE license_id = ANY($1::text[])
 UNION ALL
-SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, partition, next_offset FROM usage_watermark
+SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, partition, next_offset, NULL, NULL FROM usage_watermark
+UNION ALL
+(SELECT NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, generation, accepted_at IS NOT NULL
+FROM usage_topic ORDER BY generation DESC LIMIT 1)
 """
-"""Counters and watermarks in one statement, so as of one moment."""
+"""Counters, watermarks and the topic they belong to in one statement, so as of one moment."""
 
 WRITE_REPORT: Final[LiteralString] = """
-INSERT INTO usage_report (command_id, license_id, reported_at, figures, kinds, watermark)
+INSERT INTO usage_report (command_id, license_id, reported_at, figures, kinds, watermark, generation)
 SELECT * FROM unnest($1::uuid[], $2::text[], $3::timestamptz[], $4::jsonb[], $5::jsonb[])
     AS told (command_id, license_id, reported_at, figures, kinds)
-CROSS JOIN (SELECT $6::bigint[]) AS read (watermark)
+CROSS JOIN (SELECT $6::bigint[], $7::integer) AS read (watermark, generation)
 """
 
 
@@ -32,9 +35,13 @@ async def read_usage(connection: Connection, license_ids: Sequence[LicenseId]) -
     """Return what is stored about the usage of every one of the licenses, all as of one moment."""
     totals: dict[LicenseId, dict[tuple[str, CounterKind], CounterTotal]] = {each: {} for each in license_ids}
     marks: dict[int, int] = {}
+    generation, is_accepted = 1, True
     for row in await connection.fetch(READ_USAGE, license_ids):
         if row["partition"] is not None:
             marks[row["partition"]] = row["next_offset"]
+            continue
+        if row["generation"] is not None:
+            generation, is_accepted = row["generation"], row["is_accepted"]
             continue
         kind = CounterKind(row["kind"])
         totals[LicenseId(row["license_id"])][row["counter"], kind] = CounterTotal(
@@ -46,13 +53,20 @@ async def read_usage(connection: Connection, license_ids: Sequence[LicenseId]) -
             events=row["events"],
         )
     watermark = dense(marks)
-    return {license_id: UsageOnFile(totals=found, watermark=watermark) for license_id, found in totals.items()}
+    return {
+        license_id: UsageOnFile(totals=found, watermark=watermark, generation=generation, is_accepted=is_accepted)
+        for license_id, found in totals.items()
+    }
 
 
 async def write_usage_reports(connection: OwnConnection, effects: Sequence[CommandEffect]) -> None:
     """Write the reports that were told, inside the caller's transaction."""
-    for watermark in {effect.usage.told.watermark for effect in effects if effect.usage is not None}:
-        reports = [(each, each.usage) for each in effects if each.usage and each.usage.told.watermark == watermark]
+    told = [
+        (each, each.usage, (each.usage.told.watermark, each.usage.told.generation)) for each in effects if each.usage
+    ]
+    for read_to in {read_to for _, _, read_to in told}:
+        watermark, generation = read_to
+        reports = [(effect, usage) for effect, usage, other in told if other == read_to]
         await connection.execute(
             WRITE_REPORT,
             [effect.command_id for effect, _ in reports],
@@ -61,4 +75,5 @@ async def write_usage_reports(connection: OwnConnection, effects: Sequence[Comma
             [orjson.dumps(dict(report.told.figures)).decode() for _, report in reports],
             [orjson.dumps(dict(report.told.kinds)).decode() for _, report in reports],
             list(watermark),
+            generation,
         )

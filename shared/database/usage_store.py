@@ -16,10 +16,11 @@ from shared.database.pool import COMMAND_SECONDS, CONNECT_SECONDS, Connection, O
 from shared.domain.catalog import CounterKind
 from shared.domain.usage import CounterTotal, UsageHolder, fold
 from shared.domain.usage_batch import TakenUsage, UsageLoaded
-from shared.errors import ConflictError
+from shared.errors import ConflictError, UnavailableError
 
 SETTLEMENT_LOCK: Final = 0x7573_6167_65  # "usage"
-"""Advisory lock: shared while events are taken in, exclusive while months are closed."""
+"""Advisory lock: shared while events are taken in, exclusive while months are closed or another topic is begun."""
+FIRST_GENERATION: Final = 1
 
 READ: Final[LiteralString] = """
 SELECT e.source, e.event_id, e.content_sha256, NULL AS license_id, NULL AS account_id, NULL AS product,
@@ -32,21 +33,22 @@ SELECT NULL, NULL, NULL, l.license_id, l.account_id, l.product, l.test, l.revisi
 FROM license l WHERE l.license_id = ANY($3::text[])
 """
 
-HOLD_MONTHS: Final[LiteralString] = "SELECT pg_advisory_xact_lock_shared($1)"
+HOLD: Final[LiteralString] = "SELECT pg_advisory_xact_lock_shared($1)"
 
-CLOSED_MEANWHILE: Final[LiteralString] = """
-SELECT count(*) FROM unnest($1::text[], $2::text[], $3::date[]) AS counted (account_id, product, month)
-WHERE EXISTS (
-    SELECT FROM usage_settlement s
-    WHERE s.account_id = counted.account_id AND s.product = counted.product AND s.month >= counted.month
-)
+MOVED_ON: Final[LiteralString] = """
+SELECT EXISTS (
+    SELECT FROM unnest($1::text[], $2::text[], $3::date[]) AS counted (account_id, product, month)
+    JOIN usage_settlement s
+        ON s.account_id = counted.account_id AND s.product = counted.product AND s.month >= counted.month
+) AS month_closed, (SELECT max(generation) FROM usage_topic) AS generation
 """
 
 WRITE: Final[LiteralString] = """
 WITH taken AS (
     INSERT INTO usage_event (source, event_id, license_id, account_id, product, test, counter, kind, value, at, month,
-        content_sha256, partition, record_offset, received_at)
-    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
+        content_sha256, partition, record_offset, received_at, generation)
+    SELECT *, $26::integer
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::boolean[], $7::text[],
         $8::text[], $9::numeric[], $10::timestamptz[], $11::date[], $12::bytea[], $13::integer[], $14::bigint[],
         $15::timestamptz[])
 ), folded AS (
@@ -78,8 +80,15 @@ class PostgresUsageStore:
     """The usage store on a connection of its own: one per worker process."""
 
     def __init__(
-        self, database_url: str, *, connect_seconds: float = CONNECT_SECONDS, command_seconds: float = COMMAND_SECONDS
+        self,
+        database_url: str,
+        *,
+        generation: int = FIRST_GENERATION,
+        connect_seconds: float = CONNECT_SECONDS,
+        command_seconds: float = COMMAND_SECONDS,
     ) -> None:
+        """`generation` says which topic the events come from (`usage_topic`)."""
+        self._generation = generation
         self._lane = Lane(database_url, connect_seconds=connect_seconds, command_seconds=command_seconds)
 
     async def load(self, keys: Collection[UsageKey], license_ids: Collection[LicenseId]) -> UsageLoaded:
@@ -107,17 +116,31 @@ class PostgresUsageStore:
         """Take `events` in, add them up, and move the watermark of each partition to `marks`, all in one transaction.
 
         Raises `ConflictError` when an event is known or its month is closed meanwhile, `StoreRefusedError` when a
-        value cannot be stored; then nothing was stored. After `UnavailableError` that is not known.
+        value cannot be stored; then nothing was stored. After `UnavailableError` that is not known; it is also raised
+        when the topic was made anew, and then for good: the process must begin again with the new one.
         """
-        arguments = (*_event_columns(events, received_at), *_total_columns(events), *_mark_columns(marks))
+        columns = (*_event_columns(events, received_at), *_total_columns(events), *_mark_columns(marks))
+        arguments = (*columns, self._generation)
 
         async def write(connection: OwnConnection) -> None:
             async with connection.transaction():
-                if events:
-                    await _hold_months(connection, events)
+                await self._hold(connection, events)
                 await connection.execute(WRITE, *arguments)
 
         await self._lane.run("take usage", write)
+
+    async def _hold(self, connection: Connection, events: Sequence[TakenUsage]) -> None:
+        """Keep months and topic as they are until the transaction ends; refuse when they moved on since the reading."""
+        await connection.execute(HOLD, SETTLEMENT_LOCK)
+        months = {(each.counted.event.account, each.counted.product, each.counted.month) for each in events}
+        columns = [list(column) for column in zip(*sorted(months), strict=True)] or [[], [], []]
+        found = await connection.fetchrow(MOVED_ON, *columns)
+        if found is not None and (found["generation"] or FIRST_GENERATION) != self._generation:
+            raise UnavailableError(
+                f"usage.reported was made anew: this worker still reads generation {self._generation}"
+            )
+        if found is not None and found["month_closed"]:
+            raise ConflictError("a settlement month was closed since it was read")
 
     async def ping(self) -> None:
         """Ask for a sign of life, in turn with the batches. Raises `UnavailableError`."""
@@ -126,15 +149,6 @@ class PostgresUsageStore:
     async def close(self) -> None:
         """Give the connection back; the store opens another when it is used again."""
         await self._lane.close()
-
-
-async def _hold_months(connection: Connection, events: Sequence[TakenUsage]) -> None:
-    """Keep settlement months as they are until the transaction ends; refuse when one was closed since the reading."""
-    await connection.execute(HOLD_MONTHS, SETTLEMENT_LOCK)
-    months = sorted({(each.counted.event.account, each.counted.product, each.counted.month) for each in events})
-    columns = [list(column) for column in zip(*months, strict=True)]
-    if await connection.fetchval(CLOSED_MEANWHILE, *columns):
-        raise ConflictError("a settlement month was closed since it was read")
 
 
 def _event_columns(events: Sequence[TakenUsage], received_at: datetime) -> tuple[list[object], ...]:

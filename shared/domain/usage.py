@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import ROUND_CEILING, Context, Decimal
 from enum import StrEnum
+from uuid import UUID
 
 from shared.contracts.identifiers import LicenseId
 from shared.contracts.usage import ReportedUsage, UsageType
@@ -110,6 +111,26 @@ class UsageOnFile:
     """By counter and kind."""
     watermark: tuple[int, ...] = ()
     """Next offset of `usage.reported` per partition, from partition 0; missing ones are 0."""
+    generation: int = 1
+    """To which topic of that name the watermark belongs."""
+    is_accepted: bool = True
+    """False when that topic was made anew, and nobody has said yet that nothing of the earlier one is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadTopic:
+    """Which topic `usage.reported` was when it was last looked at, and how far it is taken in."""
+
+    generation: int = 1
+    topic_id: UUID | None = None
+    """None: nobody has looked yet."""
+    is_accepted: bool = True
+    """See `UsageOnFile`."""
+    watermark: tuple[int, ...] = ()
+
+    def is_of(self, topic_id: UUID) -> bool:
+        """Whether the watermark says anything about the topic with this id."""
+        return self.topic_id in (None, topic_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +141,8 @@ class UsageTold:
     kinds: Mapping[str, CounterKind]
     watermark: tuple[int, ...]
     """Everything before these offsets is in the figures."""
+    generation: int = 1
+    """To which topic the watermark belongs; all events of earlier ones are in the figures too."""
 
 
 def judge(
@@ -205,14 +228,15 @@ def told(
     """
     if on_file is None:
         return None
-    caught_up = ends is not None and is_caught_up(on_file.watermark, ends)
+    caught_up = ends is not None and on_file.is_accepted and is_caught_up(on_file.watermark, ends)
     figures: dict[str, int] = {}
     for counter in counters:
         figure = _figure(counter, on_file.totals.get((counter.name, counter.kind)), now, caught_up=caught_up)
         if figure is None:
             return None
         figures[counter.name] = figure
-    return UsageTold(figures, {counter.name: counter.kind for counter in counters}, on_file.watermark)
+    kinds = {counter.name: counter.kind for counter in counters}
+    return UsageTold(figures, kinds, on_file.watermark, on_file.generation)
 
 
 def _figure(counter: Counter, total: CounterTotal | None, now: datetime, *, caught_up: bool) -> int | None:
@@ -229,6 +253,14 @@ def _figure(counter: Counter, total: CounterTotal | None, now: datetime, *, caug
 def is_caught_up(watermark: Sequence[int], ends: Sequence[int]) -> bool:
     """Whether everything before `ends` is taken in."""
     return all((watermark[number] if number < len(watermark) else 0) >= end for number, end in enumerate(ends))
+
+
+def has_fallen(watermark: Sequence[int], ends: Sequence[int]) -> bool:
+    """Whether more was read than the topic holds: it is not the topic that was read, or it has lost records.
+
+    `ends` must be younger than `watermark`.
+    """
+    return any(read > (ends[number] if number < len(ends) else 0) for number, read in enumerate(watermark))
 
 
 def dense(marks: Mapping[int, int]) -> tuple[int, ...]:
@@ -250,16 +282,18 @@ class StoredUsage:
     """The fold of this one event."""
     partition: int
     offset: int
+    generation: int = 1
 
 
 def recomputed(
-    events: Iterable[StoredUsage], kinds: Mapping[str, CounterKind], watermark: Sequence[int]
+    events: Iterable[StoredUsage], kinds: Mapping[str, CounterKind], watermark: Sequence[int], generation: int = 1
 ) -> Mapping[str, int]:
-    """Return the figures that raw `events` before `watermark` give for the counters of `kinds`."""
+    """Return what raw `events` before `watermark` of `generation` give for the counters of `kinds`."""
     totals: dict[str, CounterTotal] = {}
     for event in events:
         end = watermark[event.partition] if event.partition < len(watermark) else 0
-        if event.offset < end and kinds.get(event.counter) is event.total.kind:
+        is_before = (event.generation, event.offset) < (generation, end)
+        if is_before and kinds.get(event.counter) is event.total.kind:
             known = totals.get(event.counter)
             totals[event.counter] = event.total if known is None else merged(known, event.total)
     return {counter: rounded_up(totals[counter].value) if counter in totals else 0 for counter in kinds}

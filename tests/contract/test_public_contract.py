@@ -41,11 +41,13 @@ from shared.contracts.identifiers import LicenseId
 from shared.contracts.public_types import PUBLIC_TYPES, Direction, PublicType
 from shared.contracts.requests import IntakeType, RequestReference
 from shared.contracts.schemas import all_schemas, schema_of
+from shared.contracts.topics import LICENSE_EVENTS
 from shared.contracts.usage import UsageType
 from shared.errors import InvalidRecordError
 from tests.builders import NOW
 from tests.command_line import Shell, shell
 from workers.intake.translate import translate
+from workers.outbox import HEADERS
 
 __all__ = ["shell"]
 
@@ -170,6 +172,16 @@ def test_what_is_emitted_fits_its_schema_and_the_cloudevents_library_reads_it(na
     )
     assert (read.get_type(), read.get_id(), read.get_specversion()) == (name, str(EVENT_ID), "1.0")
     assert read.get_data() == event["data"]
+
+
+def test_events_leave_with_the_header_that_is_promised_and_documented() -> None:
+    documented = {
+        example["headers"]["content-type"]
+        for message in asyncapi_document()["components"]["messages"].values()
+        for example in message["examples"]
+    }
+    assert HEADERS[LICENSE_EVENTS] == [("content-type", b"application/cloudevents+json")]
+    assert documented == {"application/cloudevents+json"}
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,8 @@ async def test_what_was_never_published_is_left_to_the_relay_and_wrong_usage_is_
         assert (await rig.keyway("replay", "ka:00000001", "--all")).status == 2
         assert (await rig.keyway("replay", "--all", "--from-sequence", "2")).status == 2
         assert (await rig.keyway("replay", "--since", "yesterday")).status == 2
+        backwards = ("--since", "2026-01-02", "--until", "2026-01-01")
+        assert (await rig.keyway("replay", *backwards)).status == 2
         assert len(await rig.records(LICENSE_EVENTS, 1)) == 1
 
 

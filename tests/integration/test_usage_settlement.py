@@ -308,6 +308,7 @@ async def test_the_verb_shows_closes_disputes_and_settles(
     assert json.loads(told) == {"closed": closed}
     assert (await keyway("close", "2027-02"))[:2] == (0, "nothing to close up to 2027-02\n")
 
+    assert (await keyway("dispute", "2027-01", "--reason", " "))[0] == 2  # a dispute without a reason cannot be argued
     assert (await keyway("dispute", "2027-01", "--reason", "too much"))[0] == 0
     assert (await keyway("settle", "2027-01"))[0] == 0
     assert (await keyway("settle", "2027-02"))[0] == 0

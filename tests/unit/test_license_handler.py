@@ -17,6 +17,7 @@ from shared.domain.body import Claims
 from shared.domain.case import PastRevision, Rules
 from shared.domain.decision import Alert
 from shared.domain.effects import CommandEffect, Loaded, WaitingCommand
+from shared.domain.usage import UsageOnFile
 from shared.errors import ConflictError, StoreRefusedError, UnavailableError
 from tests.builders import (
     APRIL,
@@ -105,6 +106,9 @@ class Disturbed:
     async def load_line(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[WaitingCommand, ...]]:
         return await self.store.load_line(license_ids)
 
+    async def load_usage(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, UsageOnFile]:
+        return await self.store.load_usage(license_ids)
+
     async def store_(self, effects: Sequence[CommandEffect]) -> None:
         if self.failures:
             raise self.failures.pop(0)
@@ -150,6 +154,7 @@ class _Port:
         self.load = disturbed.load
         self.load_history = disturbed.load_history
         self.load_line = disturbed.load_line
+        self.load_usage = disturbed.load_usage
         self.store = disturbed.store_
 
 

@@ -3,19 +3,34 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
 
-from shared.contracts.commands import LicenseCommand, RecordProviderOutcome, UpgradeLicense
+from shared.contracts.commands import LicenseCommand, LicensingModel, RecordProviderOutcome, UpgradeLicense
+from shared.contracts.identifiers import license_id
 from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
 from shared.domain.case import Rules
+from shared.domain.catalog import Counter, CounterKind
 from shared.domain.decide import LINE_MAX
 from shared.domain.effects import NewOrder
 from shared.domain.provider_operation import EndService, OrderModule, OrderSoftware, RenewService, SetNodes
 from shared.domain.provisioning import StepKind
 from shared.domain.term import months_later
-from tests.builders import APRIL, MARCH, a_purchase, a_renew, a_terminate, an_envelope, an_upgrade, rules
+from shared.domain.usage import CounterTotal, UsageOnFile
+from tests.builders import (
+    APRIL,
+    MARCH,
+    NOW,
+    a_purchase,
+    a_renew,
+    a_terminate,
+    a_usage_question,
+    an_envelope,
+    an_upgrade,
+    rules,
+)
 from tests.unit.test_license_handler import Bench, received
 from workers.license.sheet import Handled
 
@@ -175,6 +190,54 @@ async def test_the_line_stops_at_the_next_operation_that_needs_the_provider() ->
     assert first.others == ()
     assert isinstance(prolong.operation, RenewService)
     assert [reply.status for _, reply in second.others] == [ReplyStatus.TERMINATED]
+
+
+class MeteredRules:
+    """A product that is ordered upstream and reports usage."""
+
+    def current(self) -> Rules:
+        plain = rules()
+        counters = (Counter(name="storedGigabytes", kind=CounterKind.LEVEL),)
+        metered = replace(plain.catalog.products["ISPMGR6-LITE"], model=LicensingModel.REPORTING, counters=counters)
+        return replace(plain, catalog=replace(plain.catalog, products={"ISPMGR6-LITE": metered}))
+
+
+@pytest.mark.parametrize("is_stored_in_line", [True, False])
+async def test_a_question_about_usage_that_waited_in_line_is_answered_from_the_counters(
+    *, is_stored_in_line: bool
+) -> None:
+    upstream = Upstream()
+    asker = upstream.address()
+    upstream.handler.rules = MeteredRules()
+    await upstream.ask_from(replace(LITE, model=LicensingModel.REPORTING))
+    stored = CounterTotal(kind=CounterKind.LEVEL, value=Decimal("6.5"), at=NOW, event_id="1", source="app")
+    key = license_id("ka", "00481516")
+    upstream.store.tables.usage[key] = UsageOnFile(
+        totals={("storedGigabytes", CounterKind.LEVEL): stored}, watermark=(4,)
+    )
+    question = a_usage_question(product="ISPMGR6-LITE", usage_ends=(4,))
+    waiting = replace(received(an_envelope(question)), address=asker)
+    ended = received(an_envelope(outcome(upstream.open_order().order_id)))
+
+    if is_stored_in_line:
+        await upstream.handler.handle([waiting])
+        assert len(upstream.store.tables.lines) == 1
+        handled = await upstream.handler.handle([ended])
+    else:
+        handled = await upstream.handler.handle([waiting, ended])
+
+    told = dict(handled[-1].others)
+    assert told[asker].body == b'{"version":"isv-reportable-1","usage":{"storedGigabytes":7}}'
+
+
+async def test_a_question_beside_the_purchase_of_its_license_is_answered() -> None:
+    bench = Bench()
+    purchase = an_envelope(a_purchase(product="CloudBackup", model=LicensingModel.REPORTING))
+
+    _, answer = await bench.send(purchase, an_envelope(a_usage_question(usage_ends=())))
+
+    assert answer.reply is not None
+    assert answer.reply.status is ReplyStatus.USAGE_TOLD
 
 
 async def test_a_redelivered_command_in_line_stays_where_it_is() -> None:

@@ -70,6 +70,13 @@ def test_a_living_license_is_told_its_figures_in_catalog_order(
     assert list(decision.answer.figures) == ["storedGigabytes", "protectedServers"]
 
 
+def test_what_needs_no_waiting_is_told_of_a_topic_that_nobody_has_accepted_yet() -> None:
+    answer = asked(reporting(), replace(totals(), generation=2, is_accepted=False)).answer
+
+    assert isinstance(answer, UsageTold)
+    assert answer.generation == 2
+
+
 @pytest.mark.parametrize(
     ("license", "changes", "code"),
     [
@@ -98,6 +105,7 @@ def test_who_may_not_be_told_is_refused_whatever_is_on_file(
         (totals(hours=25), (4, 9)),
         (UsageOnFile(watermark=(4, 9)), None),
         (UsageOnFile(watermark=(4, 9)), (4, 10)),
+        (UsageOnFile(watermark=(4, 9), generation=2, is_accepted=False), (4, 9)),
     ],
 )
 def test_what_is_not_certain_is_unavailable_and_never_a_zero(

@@ -3,21 +3,26 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from uuid import UUID
 
 import pytest
 
 from gateway.problems import Refused, Unanswered
-from gateway.usage_gate import WAIT_SECONDS, Offsets, UsageBus, UsageGate
+from gateway.usage_gate import WAIT_SECONDS, UsageBus, UsageGate
 from shared.clock import MachineClock
 from shared.contracts.commands import LicenseCommand, ReportUsage
 from shared.contracts.envelope import new_id
 from shared.contracts.identifiers import CommandId
 from shared.contracts.replies import Reply, ReplyStatus
+from shared.domain.usage import ReadTopic
 from shared.errors import UnavailableError
+from shared.kafka_topic_ends import Offsets, TopicEnd
 from tests.builders import a_terminate, a_usage_question
 
 pytestmark = pytest.mark.asyncio
+
+FIRST, SECOND = UUID(int=1), UUID(int=2)
 
 
 class HurriedClock(MachineClock):
@@ -45,25 +50,30 @@ class Topic:
     is_away: bool = False
     being_told: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def tell_ends(self) -> Offsets:
+    topic_id: UUID = FIRST
+    on_record: ReadTopic = field(default_factory=lambda: ReadTopic(topic_id=FIRST))
+    emptied: bool = False
+    """Whether the topic has forgotten all its records."""
+
+    async def tell_end(self) -> TopicEnd:
         self.asked += 1
         self.being_told.set()
         if self.is_away:
             raise UnavailableError("away")
         ends = self.ends
         await asyncio.sleep(0)
-        return ends
+        return TopicEnd(topic_id=self.topic_id, last=ends, held=tuple(0 for _ in ends) if self.emptied else ends)
 
-    async def tell_read(self) -> Offsets:
+    async def tell_read(self) -> ReadTopic:
         if self.catches_up:
             self.read = tuple(min(end, place + 1) for end, place in zip(self.ends, self.read, strict=True))
-        return self.read
+        return replace(self.on_record, watermark=self.read)
 
 
 @asynccontextmanager
 async def gate(topic: Topic, clock: HurriedClock | None = None, *, down: bool = False) -> AsyncIterator[UsageGate]:
     made = UsageGate(
-        ends=topic.tell_ends, watermark=topic.tell_read, is_down=lambda: down, clock=clock or HurriedClock()
+        end=topic.tell_end, read_topic=topic.tell_read, is_down=lambda: down, clock=clock or HurriedClock()
     )
     running = asyncio.create_task(made.run())
     try:
@@ -137,6 +147,48 @@ async def test_kafka_that_does_not_tell_and_a_closed_circuit_cost_no_wait() -> N
     async with gate(topic, down=True) as passage:
         assert await passage.pass_through() is None
     assert topic.asked == 0
+
+
+@pytest.mark.parametrize(
+    "anew",
+    [
+        Topic(topic_id=SECOND, ends=(3, 0), read=(3, 0)),
+        Topic(topic_id=SECOND, ends=(9, 9), read=(9, 9)),
+        Topic(topic_id=FIRST, ends=(2, 0), read=(3, 0)),
+        Topic(ends=(3, 0), read=(3, 0), on_record=ReadTopic(topic_id=FIRST, generation=2, is_accepted=False)),
+    ],
+    ids=["made anew", "made anew and grown as far", "fallen back", "not accepted"],
+)
+async def test_a_watermark_of_another_topic_lets_nobody_pass_and_costs_no_wait(anew: Topic) -> None:
+    clock = HurriedClock()
+    async with gate(anew, clock) as passage:
+        assert await passage.pass_through() is None
+    assert clock.passed == 0
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        Topic(on_record=ReadTopic(), topic_id=SECOND),
+        Topic(on_record=ReadTopic(topic_id=SECOND, generation=2), topic_id=SECOND),
+        Topic(ends=(7, 3), read=(7, 0), emptied=True),
+    ],
+    ids=["nobody has looked yet", "accepted", "nothing is held any more"],
+)
+async def test_the_topic_on_record_lets_pass(topic: Topic) -> None:
+    async with gate(topic) as passage:
+        assert await passage.pass_through() is not None
+
+
+async def test_a_topic_made_anew_during_the_wait_ends_it() -> None:
+    clock, topic = HurriedClock(), Topic(ends=(9, 0), read=(0, 0))
+    async with gate(topic, clock) as passage:
+        asked = asyncio.create_task(passage.pass_through())
+        await topic.being_told.wait()
+        topic.on_record = ReadTopic(topic_id=SECOND, generation=2, is_accepted=False)
+        topic.read = (9, 0)
+        assert await asked is None
+    assert clock.passed < WAIT_SECONDS
 
 
 class Recorder:

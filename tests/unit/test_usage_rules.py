@@ -23,6 +23,7 @@ from shared.domain.usage import (
     UsageOnFile,
     UsageRefused,
     fold,
+    has_fallen,
     judge,
     merged,
     recomputed,
@@ -207,3 +208,33 @@ def test_figures_come_again_from_the_raw_events_before_the_watermark() -> None:
     assert recomputed(events, kinds, (4, 1)) == {"storedGigabytes": 8, "protectedServers": 0}
     assert recomputed(events, kinds, (4,)) == {"storedGigabytes": 7, "protectedServers": 0}
     assert recomputed(events, kinds, (5, 1)) == {"storedGigabytes": 9, "protectedServers": 0}
+
+
+def test_figures_hold_all_events_of_topics_before_the_one_that_their_watermark_belongs_to() -> None:
+    sums = [
+        StoredUsage(
+            counter="sent",
+            total=a_total(value, event_id=value, kind=INCREMENT),
+            partition=0,
+            offset=offset,
+            generation=generation,
+        )
+        for value, offset, generation in (("1", 900, 1), ("2", 0, 2), ("4", 1, 2), ("8", 0, 3))
+    ]
+
+    found = [recomputed(sums, {"sent": INCREMENT}, (end,), generation) for end, generation in ((1, 2), (2, 2), (0, 3))]
+
+    assert [figures["sent"] for figures in found] == [3, 7, 7]
+    assert recomputed(sums, {"sent": INCREMENT}, (901,))["sent"] == 1
+
+
+@pytest.mark.parametrize(
+    ("watermark", "ends", "fallen"),
+    [((3, 1), (3, 1), False), ((3,), (9, 9), False), ((), (), False), ((3, 2), (9, 1), True), ((0, 1), (9,), True)],
+)
+def test_more_than_the_topic_holds_was_never_read_of_it(
+    watermark: tuple[int, ...],
+    ends: tuple[int, ...],
+    fallen: bool,  # noqa: FBT001 - expected outcome
+) -> None:
+    assert has_fallen(watermark, ends) is fallen

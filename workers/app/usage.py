@@ -15,11 +15,16 @@ from shared.contracts.topics import (
 from shared.database.catalogs import PostgresCatalogs
 from shared.database.pool import open_pool
 from shared.database.usage_store import PostgresUsageStore
+from shared.database.usage_topic import PostgresUsageTopic
 from shared.kafka import (
     dead_letter_producer,
+    offset_reader,
     require_c_extensions,
+    start_client,
     warm_up,
 )
+from shared.kafka_ending import stop_client
+from shared.kafka_topic_ends import TopicEnds
 from shared.settings import Settings
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import UsageMetrics, WorkerMetrics
@@ -28,6 +33,9 @@ from workers.license.rules_source import load_rules
 from workers.runtime.process import settle_garbage_collector
 from workers.usage.handler import UsageHandler
 from workers.usage.subscriber import UsageSurroundings, usage_events
+from workers.usage.topic_watch import TopicWatch
+
+STOP_CLIENT_SECONDS = 1.0
 
 
 async def run_usage_worker(settings: Settings, stop: asyncio.Event) -> None:
@@ -41,11 +49,12 @@ async def run_usage_worker(settings: Settings, stop: asyncio.Event) -> None:
         await open_admin_port(stack, settings, readiness, registry)
         pool = await stack.enter_async_context(open_pool(database_url))
         rules = await load_rules(PostgresCatalogs(pool), policy(settings), clock)
-        store = PostgresUsageStore(database_url)
-        stack.push_async_callback(store.close)
         dead_letters = await open_producer(stack, dead_letter_producer(bootstrap), bootstrap)
         topics = (USAGE_REPORTED, dead_letter_topic(USAGE_REPORTED))
         await warm_up(dead_letters, {settings.topic_prefix + topic: USAGE_REPORTED_PARTITIONS for topic in topics})
+        topic = await _topic_watch(stack, settings, PostgresUsageTopic(pool), clock)
+        store = PostgresUsageStore(database_url, generation=await topic.begin())
+        stack.push_async_callback(store.close)
         handler = UsageHandler(
             store=store,
             rules=rules,
@@ -66,6 +75,17 @@ async def run_usage_worker(settings: Settings, stop: asyncio.Event) -> None:
                 clock=clock,
                 chance=secrets.SystemRandom().random,
                 when_joined=settle_garbage_collector,
+                generation=topic.generation,
             ),
         )
-        await beside(usage.consumption.run(stop), rules.watch(), usage.gaps.run())
+        await beside(usage.consumption.run(stop), rules.watch(), usage.gaps.run(), topic.run())
+
+
+async def _topic_watch(
+    stack: AsyncExitStack, settings: Settings, record: PostgresUsageTopic, clock: MachineClock
+) -> TopicWatch:
+    bootstrap, name = settings.require_kafka_bootstrap(), settings.topic_prefix + USAGE_REPORTED
+    consumer = offset_reader(bootstrap)
+    await start_client(consumer, bootstrap)
+    stack.push_async_callback(stop_client, consumer, STOP_CLIENT_SECONDS)
+    return TopicWatch(record=record, end=TopicEnds(consumer, name, USAGE_REPORTED_PARTITIONS).read, clock=clock)

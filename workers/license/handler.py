@@ -136,9 +136,7 @@ class LicenseHandler:
             if any(isinstance(command, RecordProviderOutcome) for command in commands.get(key, ()))
         ]
         lines = await self.store.load_line(with_line) if with_line else {}
-        with_usage = [
-            key for key in loaded.licenses if any(isinstance(command, ReportUsage) for command in commands.get(key, ()))
-        ]
+        with_usage = [key for key in commands if _asks_usage((*commands[key], *commands_in((lines.get(key, ()),))))]
         usage = await self.store.load_usage(with_usage) if with_usage else {}
         questions = questions_of(
             (
@@ -158,6 +156,11 @@ class LicenseHandler:
             business_now=self.business_clock.now(),
             system_now=self.system_clock.now(),
         )
+
+
+def _asks_usage(commands: Iterable[LicenseCommand]) -> bool:
+    """Whether one of the commands, in line or in the batch, is a question about usage; its license may come with it."""
+    return any(isinstance(command, ReportUsage) for command in commands)
 
 
 def _fingerprints(commands: Iterable[LicenseCommand]) -> Iterable[Fingerprint]:

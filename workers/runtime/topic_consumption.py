@@ -8,7 +8,7 @@ from shared.kafka import ConsumedRecord, RecordConsumer, RecordProducer
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import WorkerMetrics
 from workers.runtime.consumption import Consumption
-from workers.runtime.lane import BatchWorker, Lane
+from workers.runtime.lane import BATCH_RECORDS_MAX, BatchWorker, Lane
 from workers.runtime.offsets import OffsetCommitter
 from workers.runtime.subscription import (
     BATCH_TIMEOUT_MS,
@@ -41,13 +41,15 @@ class Ground:
     poll_timeout_ms: int = BATCH_TIMEOUT_MS
     """Latency against idle CPU; see `subscription.batch_subscriber`."""
     isolation_level: IsolationLevel = "read_uncommitted"
+    batch_records_max: int = BATCH_RECORDS_MAX
+    """See `lane.Lane`."""
 
 
 def topic_consumption(topic: str, group: str, worker: BatchWorker, ground: Ground) -> Consumption:
     """Return the consumption of `topic` by `worker`, with nothing connected yet. Names come without the prefix."""
     prefixed = ground.topic_prefix + topic
     watermarks = Watermarks()
-    lane = Lane(worker, watermarks, ground.clock)
+    lane = Lane(worker, watermarks, ground.clock, batch_records_max=ground.batch_records_max)
 
     def consumer() -> RecordConsumer | None:
         return subscription.consumer

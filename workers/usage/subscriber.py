@@ -10,6 +10,7 @@ from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import UsageMetrics, WorkerMetrics
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
+from workers.runtime.lane import POLL_RECORDS_MAX
 from workers.runtime.topic_consumption import Ground, topic_consumption
 from workers.usage.batch import Handler, UsageBatchWorker
 from workers.usage.gaps import GapKeeper
@@ -34,6 +35,8 @@ class UsageSurroundings:
     chance: Callable[[], float]
     """Draws from [0, 1), for back-off."""
     when_joined: Callable[[], None]
+    generation: int
+    """Of the topic: each is read by a group of its own, from its beginning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +67,11 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> UsageConsumptio
         metrics=around.metrics,
         clock=around.clock,
         when_joined=around.when_joined,
-        poll_timeout_ms=POLL_TIMEOUT_MS,
         isolation_level="read_committed",
+        poll_timeout_ms=POLL_TIMEOUT_MS,
+        batch_records_max=POLL_RECORDS_MAX,  # one commit to disk for a whole poll
     )
-    consumption = topic_consumption(USAGE_REPORTED, USAGE_WORKER_GROUP, worker, ground)
+    consumption = topic_consumption(USAGE_REPORTED, group_of(around.generation), worker, ground)
     return UsageConsumption(
         consumption=consumption,
         gaps=GapKeeper(
@@ -77,3 +81,8 @@ def usage_events(handler: Handler, around: UsageSurroundings) -> UsageConsumptio
             clock=around.clock,
         ),
     )
+
+
+def group_of(generation: int) -> str:
+    """Return the group that reads a generation of the topic; offsets committed for another one mean nothing to it."""
+    return USAGE_WORKER_GROUP if generation == 1 else f"{USAGE_WORKER_GROUP}.{generation}"
