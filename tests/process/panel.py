@@ -34,9 +34,11 @@ class PanelControl:
             assert response.status == 200, content
             return content
 
-    async def often(self, mode: str, probability: float, *, func: str, phase: str | None = None, **args: Any) -> None:
-        """Let a fault strike so many of the calls from now on."""
-        match = {"func": func, "probability": probability}
+    async def often(
+        self, mode: str, probability: float, *, func: str, phase: str | None = None, user: str = "*", **args: Any
+    ) -> None:
+        """Let a fault strike so many of the calls from now on, of every user or of one."""
+        match = {"func": func, "user": user, "probability": probability}
         body = {"match": match, "mode": mode, "phase": phase, "args": args, "times": None}
         await self.call("POST", "faults", body)
 

@@ -281,6 +281,30 @@ async def test_a_hanging_provider_slows_no_local_product(stack: WholeStack, fres
     assert meanwhile <= before * 1.2 + 0.002
 
 
+async def test_an_account_that_hangs_leaves_the_orders_of_another_flowing(
+    stack: WholeStack, fresh_number: Iterator[int], tmp_path: Path
+) -> None:
+    panel = PanelControl.of(stack)
+    await panel.calm()
+    await use_four_accounts(stack, tmp_path)
+    administrators = stack.administrators()
+    deadline = time.monotonic() + 200
+
+    async def administer(product: str, at: int) -> float:
+        wanted = an_order(next(fresh_number), product, address_of(at))
+        return await buy(administrators[at % len(administrators)], wanted, until_seconds=deadline)
+
+    await administer(SOFTWARE, 8000)  # that the lists are complete is known by a service that must stand in them
+    await panel.often("hang", 1.0, func="*", user=PANEL_USER, phase="before", max_ms=10_000)
+    async with asyncio.TaskGroup() as group:
+        hanging = [group.create_task(administer(SOFTWARE, 8001 + n)) for n in range(80)]
+        await asyncio.sleep(1.0)
+        others = [group.create_task(administer("PLESK12-WEB-ADMIN", 8100 + n)) for n in range(12)]
+        await asyncio.gather(*others)
+        assert not any(task.done() for task in hanging), "the first account hangs all the while"
+        await panel.calm()
+
+
 async def test_the_panel_passwords_stand_nowhere(stack: WholeStack, fresh_number: Iterator[int]) -> None:
     panel = PanelControl.of(stack)
     further = {account["user"]: account["password"] for account in json.loads(accounts_file(stack).read_bytes())}
