@@ -110,7 +110,7 @@ async def test_one_scheduler_is_active_until_its_connection_ends(database_url: s
     assert (await first.lead(), await second.lead()) == (True, False)
 
     await database.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND granted"
         " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
     )
 
