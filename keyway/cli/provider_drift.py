@@ -47,6 +47,10 @@ async def swept(pool: "Pool", accounts: "Sequence[str]", patience: Patience) -> 
 
     clock, sweeps = MachineClock(), PostgresProviderSweeps(pool)
     known_accounts = await sweeps.accounts()
+    if not known_accounts:
+        raise RefusedError(
+            "no provider account is in use: `keyway worker provider` enrolls those of its settings when it starts"
+        )
     for account in accounts:
         if account not in known_accounts:
             raise RefusedError(f"there is no provider account {account}: there is {', '.join(known_accounts)}")

@@ -17,7 +17,8 @@ SELECT a.name, (a.paused_until IS NULL OR a.paused_until <= clock_timestamp())
 FROM provider_account a WHERE a.in_use
 """
 ENROLL: Final[LiteralString] = """
-INSERT INTO provider_account (name, unresolved_max) SELECT * FROM unnest($1::text[], $2::integer[])
+INSERT INTO provider_account (name, unresolved_max, in_use)
+SELECT name, unresolved_max, true FROM unnest($1::text[], $2::integer[]) AS given (name, unresolved_max)
 ON CONFLICT (name) DO UPDATE SET unresolved_max = excluded.unresolved_max, in_use = true
 """
 RETIRE: Final[LiteralString] = """

@@ -425,7 +425,7 @@ CREATE TABLE provider_account (
     pause_reason text,
     back_offs integer NOT NULL DEFAULT 0,
     service_key bytea NOT NULL DEFAULT uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()),
-    in_use boolean NOT NULL DEFAULT true,
+    in_use boolean NOT NULL DEFAULT false,
     unresolved_max integer NOT NULL DEFAULT 8,
     CONSTRAINT back_offs_count_from_zero CHECK (back_offs >= 0),
     CONSTRAINT provider_account_name_is_plain CHECK (name ~ '^[a-z0-9-]{1,32}$'),

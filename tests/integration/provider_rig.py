@@ -18,6 +18,7 @@ from shared.contracts.identifiers import CommandId, license_id
 from shared.contracts.replies import ReplyStatus
 from shared.contracts.topics import LICENSE_EVENTS
 from shared.database.pool import Pool, open_pool
+from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_oversight import PostgresProviderOversight
 from shared.database.provider_pauses import PauseTimes
@@ -269,6 +270,9 @@ async def provider_rig(
 ) -> AsyncIterator[ProviderRig]:
     """Serve a sandbox, open the database and make a runner inside the block."""
     async with running_sandbox(state) as sandbox, open_pool(database_url, connections_max=8) as pool:
+        await PostgresProviderAccounts(pool).enroll(
+            {ACCOUNT: LIMITS.unresolved_max}
+        )  # as the provider role at its start
         book = PostgresProviderOrders(pool, TIMES)
         announcer = TakingAnnouncer(pool)
         client: ProviderClient = a_client(sandbox)

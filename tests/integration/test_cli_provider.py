@@ -188,13 +188,20 @@ def test_drift_that_cannot_be_known_is_refused_with_the_reason(shell: Shell, dat
 
 def test_drift_without_a_provider_worker_says_so_and_leaves_the_question(shell: Shell, database_url: str) -> None:
     shell.export(database_url=database_url)
+    never = shell.keyway("provider", "drift")
 
+    async def enroll(connection: OwnConnection) -> None:
+        await connection.execute("UPDATE provider_account SET in_use = true")
+
+    on_database(database_url, enroll)
     refused = shell.keyway("provider", "drift", "--wait", 1)
     unknown = shell.keyway("provider", "drift", "--account", "nobody")
 
     async def asked(connection: OwnConnection) -> str:
         return str(await connection.fetchval("SELECT asked_by || ' ' || state FROM provider_sweep"))
 
+    assert (never.status, never.out) == (1, "")
+    assert "no provider account is in use" in never.err
     assert (refused.status, "no provider worker answered for account isplicense" in refused.err) == (1, True)
     assert on_database(database_url, asked) == "operator asked"
     assert (unknown.status, "there is no provider account nobody: there is isplicense" in unknown.err) == (1, True)

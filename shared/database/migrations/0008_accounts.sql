@@ -4,7 +4,7 @@
 -- migrate: apply
 
 ALTER TABLE provider_account
-    ADD COLUMN in_use boolean NOT NULL DEFAULT true,
+    ADD COLUMN in_use boolean NOT NULL DEFAULT false,
     ADD COLUMN unresolved_max integer NOT NULL DEFAULT 8,
     ADD CONSTRAINT provider_account_name_is_plain CHECK (name ~ '^[a-z0-9-]{1,32}$'),
     ADD CONSTRAINT unresolved_is_bounded CHECK (unresolved_max >= 1);
