@@ -138,10 +138,13 @@ class LocalStack:
             f"{PREFIX}CLOCK_OFFSET_FILE": str(world.clock_offset_file),
             **self._plan.panel_environment(world, self._ports),
         }
-        if self._plan.runs_sandbox:
-            supervisor.keep(self._plan.sandbox_launch(environment, world, self._ports), Stage.SANDBOX)
-            await wait_until_answers("sandbox", self._ports["sandbox"], seconds=READY_SECONDS)
-        await self._start_processes(supervisor, environment)
+        async with asyncio.TaskGroup() as waiting:
+            if self._plan.runs_sandbox:
+                supervisor.keep(self._plan.sandbox_launch(environment, world, self._ports), Stage.SANDBOX)
+                waiting.create_task(
+                    wait_until_answers("sandbox", self._ports["sandbox"], seconds=READY_SECONDS)
+                )  # beside the others, who call it only once there is something to order
+            waiting.create_task(self._start_processes(supervisor, environment))
         supervisor.starting = False
         self._endpoints = self._all_endpoints(load_settings(environment), world)
         self._write_endpoints(supervisor.children)

@@ -21,7 +21,7 @@ from shared.settings import Settings
 from tests.builders import a_purchase, an_envelope
 from tests.command_line import Ran, Shell
 from tests.integration.worker_rig import CLOCK, logs_apart
-from workers.app import ROLES
+from workers.app import builder_of
 
 PARTITIONS = 24
 
@@ -37,7 +37,7 @@ class IntakeRig:
     def start(self, *roles: str) -> None:
         for role in roles:
             stop = asyncio.Event()
-            self.running[role] = (stop, asyncio.create_task(ROLES[role](self.settings, stop)))
+            self.running[role] = (stop, asyncio.create_task(builder_of(role)(self.settings, stop)))
 
     async def stop(self, *roles: str) -> None:
         for role in roles or tuple(self.running):
