@@ -71,8 +71,8 @@ def echo(stack: Stack, ports: PortReservations) -> Iterator[Contestant]:
         )
     )
     with (
-        _process("bench.echo", "echo", plan, stack.state) as echoing,
-        _process("bench.echo", "http", plan, stack.state) as http,
+        contestant_process("bench.echo", "echo", plan, stack.state) as echoing,
+        contestant_process("bench.echo", "http", plan, stack.state) as http,
     ):
         pids = {"a-http": http.pid, "a-echo": echoing.pid, "kafka": stack.pids()["kafka"]}
         yield Contestant(name="A", port=port, account=ACCOUNT, secret=secret, processes=pids)
@@ -88,7 +88,7 @@ def synchronous(stack: Stack, ports: PortReservations, pool_size: int) -> Iterat
             database=database, port=port, authorization=_basic(secret), account=ACCOUNT, pool_size=pool_size
         )
     )
-    with _process("bench.synchronous", "http", plan, stack.state) as http:
+    with contestant_process("bench.synchronous", "http", plan, stack.state) as http:
         pids = {"b-http": http.pid, "postgres": stack.pids()["postgres"]}
         yield Contestant(name="B", port=port, account=ACCOUNT, secret=secret, processes=pids)
 
@@ -98,7 +98,13 @@ def _basic(secret: str) -> str:
 
 
 @contextmanager
-def _process(module: str, role: str, plan: Mapping[str, object], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+def contestant_process(
+    module: str, role: str, plan: Mapping[str, object], folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `python -m module role JSON` for the time of a block, once it has said that it is ready.
+
+    Raises `ContestantFailedError` with the end of its log when it does not.
+    """
     log = folder / f"{module}-{role}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -140,4 +146,4 @@ async def _create_echo_topics(bootstrap: str) -> None:
         await client.close()
 
 
-__all__ = ["LOOPBACK", "Contestant", "ContestantFailedError", "echo", "synchronous", "system"]
+__all__ = ["LOOPBACK", "Contestant", "ContestantFailedError", "contestant_process", "echo", "synchronous", "system"]

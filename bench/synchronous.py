@@ -38,7 +38,8 @@ from shared.domain.fingerprint import fingerprint_of
 from shared.domain.term import expires_at
 from shared.security.license_body import JwsSigner
 from shared.security.signing_keys import SigningKey
-from workers.license.case_file import CaseFile, Desk
+from workers.license.case_file import CaseFile, ReceivedCommand
+from workers.license.desk import Desk
 
 LOOK_UP = Path(__file__).with_name("sql").joinpath("look_up.sql").read_text(encoding="ascii")
 ISSUE = Path(__file__).with_name("sql").joinpath("issue.sql").read_text(encoding="ascii")
@@ -108,9 +109,9 @@ class Shop:
         )
         desk = Desk(rules=RULES, signer=self._signer, issuer="bench", business_now=now, system_now=now)
         payload = orjson.dumps(command, option=orjson.OPT_SORT_KEYS)
-        case_file = CaseFile()
-        effect, _ = case_file.handle(envelope, sha256(payload).digest(), desk)
-        return case_file.with_write(effect)
+        case_file = CaseFile(account=command.account, number=command.number)
+        received = ReceivedCommand(envelope, sha256(payload).digest(), 0)
+        return case_file.with_write(case_file.handle(received, desk).effect)
 
 
 def _columns(effect: CommandEffect) -> tuple[object, ...]:

@@ -22,39 +22,52 @@ from gateway.auth import Doorkeeper
 from gateway.circuit import Circuit, Machine
 from gateway.command_bus import CommandBus
 from gateway.command_publisher import VALUE_BYTES_MAX, CommandPublisher
+from gateway.key_directory import NumberBlocks, RememberingKeyDirectory
+from gateway.problems import Refused
 from gateway.reply_inbox import SWEEP_SECONDS, ReplyInbox
 from gateway.reply_listener import ReplyListener
+from gateway.routes.contract import add_contract_pages, load_document
 from gateway.routes.isv import IsvEndpoint
 from gateway.routes.journal import Journal
 from gateway.routes.jwks import JwksEndpoint
+from gateway.routes.partner_keys import PartnerEndpoint
 from gateway.routes.public import public_application
 from gateway.routes.whole_response import DateLine
 from gateway.server import PublicServer, tls_context
+from gateway.usage_gate import UsageBus, UsageGate
 from gateway.watch import ANSWER_SECONDS, Watch
-from shared.clock import MachineClock, SystemClock
+from shared.clock import MachineClock, SystemClock, business_clock
 from shared.contracts.envelope import new_id
 from shared.contracts.topics import (
     LICENSE_COMMANDS,
     LICENSE_COMMANDS_PARTITIONS,
     LICENSE_REPLIES,
     LICENSE_REPLIES_PARTITIONS,
+    USAGE_REPORTED,
+    USAGE_REPORTED_PARTITIONS,
 )
 from shared.database.accounts import PostgresAccounts
-from shared.database.failures import mapped_failures
-from shared.database.pool import OwnConnection, Pool, close, open_connection, open_pool
+from shared.database.key_queries import PostgresKeyNumbers, PostgresKeyQueries
+from shared.database.ping import DatabasePing
+from shared.database.pool import Pool, open_pool
+from shared.database.reader import open_reading_pool
 from shared.database.reply_slots import LEASE_SECONDS, PostgresReplySlots
 from shared.database.signing_keys import PostgresSigningKeys
+from shared.database.usage_topic import PostgresUsageTopic
 from shared.errors import ConfigurationError, KeywayError, UnavailableError
 from shared.kafka import (
     command_producer,
     is_sending,
+    offset_reader,
     reply_consumer,
     require_c_extensions,
     start_client,
     warm_up,
 )
+from shared.kafka_ending import stop_client
+from shared.kafka_topic_ends import TopicEnds
 from shared.security.accounts import Role
-from shared.security.credentials import open_authenticator
+from shared.security.credentials import Authenticator, open_authenticator
 from shared.settings import Settings
 from shared.telemetry.health import Readiness, ops_application, serve_ops
 from shared.telemetry.logging import configure_logging
@@ -69,6 +82,7 @@ FIRST_CANARY_SECONDS = 10.0
 LEASE_RENEWALS = 3
 """Renewals per lease, so that two may fail."""
 GARBAGE_THRESHOLD = 50_000
+STOP_CLIENT_SECONDS = 3.0
 """Young objects before the collector looks: requests leave no cycles, so looking often finds nothing."""
 
 log = structlog.get_logger()
@@ -147,14 +161,16 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     serving = core.readiness.probe("serving", stale_after_seconds=float("inf"))
     async with AsyncExitStack() as stack:
         operations = ops_application(core.readiness, core.registry)
+        add_contract_pages(operations, load_document())
         await stack.enter_async_context(_listening(operations, settings))
         pool = await stack.enter_async_context(open_pool(settings.require_database_url()))
-        ping = DatabasePing(settings.require_database_url())
+        ping = DatabasePing(settings.require_database_url(), answer_seconds=ANSWER_SECONDS)
         stack.push_async_callback(ping.close)
         slot = await stack.enter_async_context(_reply_slot(PostgresReplySlots(pool), core.clock))
         bus = await stack.enter_async_context(open_bus(core, slot))
         await stack.enter_async_context(_watching(core.watch(Machine.DATABASE, "postgresql", ping.ask)))
-        port = await stack.enter_async_context(_public_port(core, pool, bus))
+        gate = await stack.enter_async_context(_usage_gate(core, pool))
+        port = await stack.enter_async_context(_public_port(core, pool, bus, gate))
         serving.succeeded()
         _settle_garbage()
         log.info("gateway.started", host=settings.http_host, port=port, reply_partition=slot)
@@ -175,12 +191,12 @@ async def open_bus(core: Core, reply_partition: int) -> AsyncIterator[CommandBus
     async with AsyncExitStack() as stack:
         producer = command_producer(bootstrap)
         await start_client(producer, bootstrap)
-        stack.push_async_callback(producer.stop)
+        stack.push_async_callback(stop_client, producer, STOP_CLIENT_SECONDS)
         await warm_up(producer, {commands: LICENSE_COMMANDS_PARTITIONS, replies: LICENSE_REPLIES_PARTITIONS})
         consumer = reply_consumer(bootstrap)
         consumer.assign([TopicPartition(replies, reply_partition)])
         await start_client(consumer, bootstrap)
-        stack.push_async_callback(consumer.stop)
+        stack.push_async_callback(stop_client, consumer, STOP_CLIENT_SECONDS)
 
         inbox = ReplyInbox(capacity=core.settings.inflight_max, budget_seconds=core.settings.reply_budget_seconds)
         publisher = CommandPublisher(producer, commands, partitions=LICENSE_COMMANDS_PARTITIONS)
@@ -216,6 +232,25 @@ async def open_bus(core: Core, reply_partition: int) -> AsyncIterator[CommandBus
         await _first_canary(listener)
         await stack.enter_async_context(_watching(core.watch(Machine.BROKER, "kafka", broker_answers)))
         yield bus
+
+
+@asynccontextmanager
+async def _usage_gate(core: Core, pool: Pool) -> AsyncIterator[UsageGate]:
+    """Open the gate for questions about usage; it is served while the block runs."""
+    bootstrap = core.settings.require_kafka_bootstrap()
+    async with AsyncExitStack() as stack:
+        consumer = offset_reader(bootstrap)
+        await start_client(consumer, bootstrap)
+        stack.push_async_callback(stop_client, consumer, STOP_CLIENT_SECONDS)
+        ends = TopicEnds(consumer, core.settings.topic_prefix + USAGE_REPORTED, USAGE_REPORTED_PARTITIONS)
+        gate = UsageGate(
+            end=ends.read,
+            read_topic=PostgresUsageTopic(pool).read,
+            is_down=lambda: any(core.circuit.is_down(machine) for machine in Machine),
+            clock=core.clock,
+        )
+        await stack.enter_async_context(_in_background(gate.run()))
+        yield gate
 
 
 async def _first_canary(listener: ReplyListener) -> None:
@@ -274,34 +309,6 @@ async def _reply_slot(slots: PostgresReplySlots, clock: SystemClock) -> AsyncIte
             await slots.release(owner, slot)
 
 
-class DatabasePing:
-    """The smallest question to PostgreSQL, on a connection of its own that is thrown away whenever it hangs."""
-
-    def __init__(self, database_url: str) -> None:
-        """Connect at the first question."""
-        self._database_url = database_url
-        self._connection: OwnConnection | None = None
-
-    async def ask(self) -> None:
-        """Begin and end an empty transaction. Raises `KeywayError`."""
-        try:
-            async with mapped_failures("ping"), asyncio.timeout(ANSWER_SECONDS):
-                if self._connection is None or self._connection.is_closed():
-                    self._connection = await open_connection(self._database_url, connect_seconds=ANSWER_SECONDS)
-                async with self._connection.transaction():
-                    pass  # begun and ended: two answers of the server, and no table needed
-        except BaseException:
-            if self._connection is not None:
-                self._connection.terminate()
-                self._connection = None
-            raise
-
-    async def close(self) -> None:
-        """End the connection."""
-        if self._connection is not None:
-            await close(self._connection)
-
-
 @asynccontextmanager
 async def _listening(operations: web.Application, settings: Settings) -> AsyncIterator[None]:
     try:
@@ -315,18 +322,21 @@ async def _listening(operations: web.Application, settings: Settings) -> AsyncIt
 
 
 @asynccontextmanager
-async def _public_port(core: Core, pool: Pool, bus: CommandBus) -> AsyncIterator[int]:
+async def _public_port(core: Core, pool: Pool, bus: CommandBus, gate: UsageGate) -> AsyncIterator[int]:
     """Serve the public port while the block runs; afterwards requests in flight are answered within the budget."""
     settings, clock = core.settings, core.clock
     tls = None
     if settings.tls_cert is not None and settings.tls_key is not None:
         tls = tls_context(settings.tls_cert, settings.tls_key)
-    async with open_authenticator(
-        PostgresAccounts(pool), clock, trust_seconds=settings.credential_cache_seconds
-    ) as authenticator:
+    async with (
+        open_authenticator(
+            PostgresAccounts(pool), clock, trust_seconds=settings.credential_cache_seconds
+        ) as authenticator,
+        open_reading_pool(settings.require_reader_url()) as key_pool,
+    ):
         date_line = DateLine(clock)
         endpoint = IsvEndpoint(
-            bus=bus,
+            bus=UsageBus(bus, gate),
             doorkeeper=Doorkeeper(authenticator, role=Role.KA, circuit=core.circuit, metrics=core.metrics),
             journal=Journal(core.metrics, clock, route="isv"),
             clock=clock,
@@ -334,8 +344,11 @@ async def _public_port(core: Core, pool: Pool, bus: CommandBus) -> AsyncIterator
             body_limit_bytes=settings.body_limit_bytes,
         )
         keys = JwksEndpoint(PostgresSigningKeys(pool), clock=clock, date_line=date_line)
+        partner = _partner_endpoint(core, pool, key_pool, bus, authenticator, date_line)
         server = PublicServer(
-            public_application(endpoint.handle, keys.handle, clock=clock, date_line=date_line),
+            public_application(
+                endpoint.handle, keys.handle, partner_endpoint=partner.handle, clock=clock, date_line=date_line
+            ),
             connections_max=2 * settings.inflight_max + CONNECTIONS_BESIDE_INFLIGHT,
             date_line=date_line,
             clock=clock,
@@ -344,6 +357,33 @@ async def _public_port(core: Core, pool: Pool, bus: CommandBus) -> AsyncIterator
             yield await server.open(settings.http_host, settings.http_port, tls)
         finally:
             await server.close(answer_seconds=settings.reply_budget_seconds + ANSWER_AFTER_BUDGET_SECONDS)
+
+
+def _partner_endpoint(
+    core: Core, pool: Pool, key_pool: Pool, bus: CommandBus, authenticator: Authenticator, date_line: DateLine
+) -> PartnerEndpoint:
+    """Make the Partner API; `key_pool` is for its reads alone: it cannot write, and a long search holds up no login."""
+    settings, clock = core.settings, core.clock
+    queries = PostgresKeyQueries(key_pool, business_clock(settings.clock_offset_file))
+    return PartnerEndpoint(
+        bus=bus,
+        doorkeeper=Doorkeeper(
+            authenticator,
+            role=Role.PARTNER,
+            circuit=core.circuit,
+            metrics=core.metrics,
+            wrong_pair=Refused.UNAUTHENTICATED,
+        ),
+        directory=RememberingKeyDirectory(queries, clock),
+        queries=queries,
+        numbers=NumberBlocks(PostgresKeyNumbers(pool)),
+        circuit=core.circuit,
+        journal=Journal(core.metrics, clock, route="partner"),
+        clock=clock,
+        date_line=date_line,
+        body_limit_bytes=settings.body_limit_bytes,
+        scheme="https" if settings.tls_cert is not None or settings.behind_tls_proxy else "http",
+    )
 
 
 def _settle_garbage() -> None:

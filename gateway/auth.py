@@ -31,14 +31,26 @@ class CredentialCheck(Protocol):
 class Doorkeeper:
     """Lets accounts of one role in."""
 
-    __slots__ = ("_check", "_circuit", "_metrics", "_role")
+    __slots__ = ("_check", "_circuit", "_metrics", "_role", "_wrong_pair")
 
-    def __init__(self, check: CredentialCheck, *, role: Role, circuit: Circuit, metrics: GatewayMetrics) -> None:
-        """`circuit` tells whether asking the database for an unknown header is of any use now."""
+    def __init__(
+        self,
+        check: CredentialCheck,
+        *,
+        role: Role,
+        circuit: Circuit,
+        metrics: GatewayMetrics,
+        wrong_pair: Refused = Refused.FORBIDDEN,
+    ) -> None:
+        """`circuit` tells whether asking the database for an unknown header is of any use now.
+
+        `wrong_pair` is the answer to credentials that are nobody's: protocols differ there.
+        """
         self._check = check
         self._role = role
         self._circuit = circuit
         self._metrics = metrics
+        self._wrong_pair = wrong_pair
 
     def recognize(self, headers: Sequence[str]) -> Principal | None:
         """Return the principal of the only `Authorization` header when it is known and of our role, else None."""
@@ -68,7 +80,7 @@ class Doorkeeper:
                 return Refused.UNAUTHENTICATED
             case AuthenticationFailure.REFUSED:
                 self._metrics.credential_checks["wrong"].inc()
-                return Refused.FORBIDDEN
+                return self._wrong_pair
             case AuthenticationFailure.BUSY:
                 self._metrics.credential_checks["overloaded"].inc()
                 return Refused.LOGIN_BUSY

@@ -19,6 +19,7 @@ from shared.errors import InvalidRecordError
 TEXT_LENGTH_MAX = 200
 USAGE_RETRY_SECONDS = 600
 UNFINISHED_RETRY_SECONDS = 300
+PROVIDER_RETRY_SECONDS = 300
 OVERLOAD_RETRY_SECONDS = 5
 
 
@@ -87,7 +88,7 @@ class _Shown(dict[str, str]):
         return UNNAMED
 
 
-SHOWABLE = re.compile(r"[A-Za-z0-9 _./+-]{1,40}")
+SHOWABLE = re.compile(r"[A-Za-z0-9 _./,+-]{1,80}")
 UNNAMED = "(unnamed)"
 
 REJECTIONS: Final[Mapping[RejectionCode, Problem]] = {
@@ -103,8 +104,21 @@ REJECTIONS: Final[Mapping[RejectionCode, Problem]] = {
     RejectionCode.EXPIRY_PAST: Problem(400, "the expiry date {expiry} is in the past"),
     RejectionCode.EXPIRY_EARLIER: Problem(400, "the expiry date {expiry} is earlier than the current {current}"),
     RejectionCode.UPGRADE_NOT_OFFERED: Problem(400, "upgrade from {from} to {to} is not offered"),
-    RejectionCode.PROVIDER_NOT_AVAILABLE: Problem(
-        503, "product {product} cannot be ordered at present", USAGE_RETRY_SECONDS
+    RejectionCode.ACTIVATION_DATA_INVALID: Problem(400, "{fault} (product {product})"),
+    RejectionCode.PARENT_UNSUITABLE: Problem(400, "parent license {parent} is not active here or has no service"),
+    RejectionCode.PROVIDER_VALUE_REFUSED: Problem(400, "the provider refuses a value of license {number}"),
+    RejectionCode.PROVIDER_REFUSED: Problem(502, "the provider refuses the order for license {number}"),
+    RejectionCode.PROVIDER_UNAVAILABLE: Problem(
+        503, "license {number} cannot be ordered at present", PROVIDER_RETRY_SECONDS
+    ),
+    RejectionCode.PROVIDER_MISSING: Problem(
+        503, "product {product} has no provider account here yet", PROVIDER_RETRY_SECONDS
+    ),
+    RejectionCode.UPGRADE_LOST_UPSTREAM: Problem(
+        409, "license {number} was upgraded from {product} to {held}; this cannot be undone"
+    ),
+    RejectionCode.LICENSE_BUSY: Problem(
+        503, "too many requests wait for license {number}; repeat it later", PROVIDER_RETRY_SECONDS
     ),
     RejectionCode.USAGE_NOT_REPORTED: Problem(400, "product {product} has no usage report"),
     RejectionCode.USAGE_ENDED: Problem(410, "license {number} is terminated and reports no usage"),
@@ -153,6 +167,7 @@ def rejected(reply: Reply) -> tuple[RejectionCode, Answer] | None:
     """Return code and answer of a business "no", None when a newer worker says something that is not known here."""
     try:
         code = RejectionCode(reply.meta.decode("ascii"))
-        return code, REJECTIONS[code].answer(decode_details(reply.body))
+        problem = REJECTIONS.get(code)
+        return None if problem is None else (code, problem.answer(decode_details(reply.body)))
     except (ValueError, InvalidRecordError):
         return None

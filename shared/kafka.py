@@ -5,11 +5,13 @@
 | commands | all | unknown: the command may be in the log; the asker gets 504 and its repeat converges |
 | replies | 1 | nothing: the stored reply is sent again when the command is redelivered or repeated |
 | events | all | nothing: the outbox row stays until the relay has published it |
+| relay | all, idempotent | nothing: as for events; made anew when it failed |
 | dead letters | all | the record's offset must not move: send again |
 
-None is idempotent: such batches never expire, which is wrong for a caller who already has an answer, and order holds
-without it (one request in flight per broker, retries go first); command ids absorb the duplicates. Producers are used
-with an explicit partition (`contracts.identifiers.partition_of`), so no client-side partitioner ever decides.
+Only the relay's is idempotent: such batches never expire, which is wrong for a caller who already has an answer, and
+order holds without it (one request in flight per broker, retries go first); command ids absorb the duplicates.
+Producers are used with an explicit partition (`contracts.identifiers.partition_of`): no client-side partitioner ever
+decides.
 
 The libraries' classes are untyped; the protocols here say what we use of them.
 """
@@ -186,6 +188,10 @@ class RecordConsumer(Protocol):
         """Return the offset read next, resolving it first when needed."""
         ...
 
+    async def beginning_offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """Return the offset of the first record that each partition still holds."""
+        ...
+
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         """Return the offset after the last record of each partition."""
         ...
@@ -271,6 +277,20 @@ def event_producer(bootstrap: str) -> RecordProducer:
     return producer
 
 
+def relay_producer(bootstrap: str) -> RecordProducer:
+    """Return the relay's idempotent producer: its own retries never write a batch twice."""
+    options = _shared_options()
+    options["enable_idempotence"] = True
+    producer: RecordProducer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        client_id="keyway-relay",
+        acks="all",
+        max_request_size=1024 * 1024 - RECORD_HEAD_BYTES,
+        **options,
+    )
+    return producer
+
+
 def dead_letter_producer(bootstrap: str) -> RecordProducer:
     """Return a producer for `*.dead`; its acknowledgment is awaited before the origin's offset may move."""
     producer: RecordProducer = AIOKafkaProducer(
@@ -297,6 +317,23 @@ def reply_consumer(bootstrap: str) -> RecordConsumer:
         request_timeout_ms=10_000,
         retry_backoff_ms=RETRY_BACKOFF_MS,
         check_crcs=True,
+    )
+    return consumer
+
+
+def offset_reader(bootstrap: str) -> RecordConsumer:
+    """Return a consumer that only asks where partitions begin and end: its questions never wait behind a fetch.
+
+    The end is that of what is committed: records of transactions under way are not there yet.
+    """
+    consumer: RecordConsumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        client_id="keyway-offset-reader",
+        group_id=None,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        request_timeout_ms=10_000,
+        retry_backoff_ms=RETRY_BACKOFF_MS,
     )
     return consumer
 

@@ -10,9 +10,19 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
 from shared.errors import ConfigurationError
+from shared.provider_accounts import ACCOUNTS_MAX, FurtherAccount, distinct, read_accounts
 
 PREFIX = "KEYWAY_"
 Port = Annotated[int, Field(ge=0, le=65535)]
@@ -25,6 +35,10 @@ class Settings(BaseModel):
 
     database_url: SecretStr = Field(
         SecretStr(""), description="PostgreSQL, `postgresql://user:password@host:port/database`"
+    )
+    database_reader_url: SecretStr = Field(
+        SecretStr(""),
+        description="Reads of the Partner API, as a user in `keyway_reader`; else `KEYWAY_DATABASE_URL`, read-only",
     )
     kafka_bootstrap: str = Field("", description="Kafka, `host:port[,host:port]`")
     topic_prefix: Annotated[str, Field(pattern=r"^[a-z0-9.-]{0,40}$")] = Field(
@@ -77,9 +91,66 @@ class Settings(BaseModel):
     local_cache_dir: Path | None = Field(None, description="Local stack only: folder that keeps what was fetched")
     test_reuse: bool = Field(False, description="Tests only: leave the embedded servers running for the next run")  # noqa: FBT003 - pydantic takes the default first
 
+    provider_drift_patrol_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        300.0, description="Each provider account is compared with our licenses so often (scheduler)"
+    )
     provider_isplicense_url: str = Field("", description="Base address of the ISPlicense panel")
     provider_isplicense_user: str = Field("", description="Panel user")
     provider_isplicense_password: SecretStr = Field(SecretStr(""), description="Panel password")
+    provider_isplicense_ca_file: Path | None = Field(
+        None, description="Authorities (PEM) that the panel's certificate must come from; else the system's"
+    )
+    provider_isplicense_loopback_allowed: bool = Field(
+        False,  # noqa: FBT003 - pydantic takes the default first
+        description="Local stack only: the panel may stand on this machine, also over plain http",
+    )
+    provider_isplicense_calls_per_second: Annotated[float, Field(gt=0, le=1000)] = Field(
+        2.0, description="Calls to the panel per second, of every kind"
+    )
+    provider_isplicense_calls_burst: Annotated[int, Field(ge=1, le=1000)] = Field(
+        4, description="Calls that may leave at once after a rest"
+    )
+    provider_isplicense_money_in_flight: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="Calls that may charge, at once"
+    )
+    provider_isplicense_unresolved_max: Annotated[int, Field(ge=1, le=1000)] = Field(
+        8, description="Orders whose outcome may be unknown at once; beyond, new ones are answered 503"
+    )
+    provider_isplicense_release: Literal["manual", "auto"] = Field(
+        "manual", description="Who orders again what is proven absent: people, or once by itself"
+    )
+    provider_isplicense_quiet_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        600.0, description="The last look at what is absent comes so long after sending: above the panel's longest time"
+    )
+    provider_isplicense_looks_apart_seconds: Annotated[float, Field(ge=0.1, le=3600)] = Field(
+        30.0, description="Looks that together prove absence are at least so far apart"
+    )
+    provider_isplicense_give_up_seconds: Annotated[float, Field(ge=1, le=86_400)] = Field(
+        900.0, description="After this an order of unknown outcome is given to people"
+    )
+    provider_isplicense_breaker_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        900.0, description="Nothing is called so long after the panel refused our credentials"
+    )
+    provider_isplicense_back_off_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60.0, description="Nothing is called so long after the panel's first `not now`; doubled each time"
+    )
+    provider_isplicense_losses_pause_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        60.0, description="Nothing is sent so long after three sends with an unknown outcome within a minute"
+    )
+    provider_isplicense_deletes_everywhere: bool = Field(
+        False,  # noqa: FBT003 - pydantic takes the default first
+        description="The panel deletes Plesk and module services too; else people are asked to",
+    )
+    provider_isplicense_accounts: Annotated[
+        tuple[FurtherAccount, ...],
+        BeforeValidator(read_accounts),
+        Field(max_length=ACCOUNTS_MAX),
+        AfterValidator(distinct),
+    ] = Field(
+        (),
+        description="Further accounts: a list (YAML or JSON) of entries with `name`, `user`, `password`; where one "
+        "differs from the settings above also `url`, `release`, `unresolved_max` and so on",
+    )
 
     @model_validator(mode="after")
     def _tls_is_whole_and_safe(self) -> "Settings":
@@ -97,6 +168,10 @@ class Settings(BaseModel):
         if not self.database_url.get_secret_value():
             raise ConfigurationError("KEYWAY_DATABASE_URL is not set: name the PostgreSQL to use")
         return self.database_url.get_secret_value()
+
+    def require_reader_url(self) -> str:
+        """Return the address for reads that must not be able to write. Raises `ConfigurationError` when none is set."""
+        return self.database_reader_url.get_secret_value() or self.require_database_url()
 
     def require_kafka_bootstrap(self) -> str:
         """Return the broker address. Raises `ConfigurationError` when it is not set."""
@@ -155,8 +230,13 @@ def _read_secret(variable: str, path: Path) -> str:
 
 def _complaints(error: ValidationError) -> list[str]:
     return [
-        f"{PREFIX}{str(item['loc'][0]).upper()}: {item['msg']}"
+        f"{PREFIX}{str(item['loc'][0]).upper()}{_place(item['loc'][1:])}: {item['msg'].removeprefix('Value error, ')}"
         if item["loc"]
         else item["msg"].removeprefix("Value error, ")
         for item in error.errors(include_input=False, include_url=False)
     ]
+
+
+def _place(path: tuple[str | int, ...]) -> str:
+    """Return where inside a value something is wrong: `[1].user`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)

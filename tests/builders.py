@@ -44,8 +44,24 @@ CATALOG = Catalog(
             ),
             Product(
                 sku="ISPMGR6-LITE",
+                upgrades_to=("ISPMGR6-PRO", "ISPMGR6-BUSINESS"),
                 provider=Provider.ISPLICENSE,
                 offer=ProviderOffer(order_function="softexternal.order.param", pricelist=546),
+            ),
+            Product(
+                sku="ISPMGR6-PRO",
+                provider=Provider.ISPLICENSE,
+                offer=ProviderOffer(order_function="softexternal.order.param", pricelist=547),
+            ),
+            Product(
+                sku="ISPMGR6-BUSINESS",
+                provider=Provider.ISPLICENSE,
+                offer=ProviderOffer(order_function="softexternal.order.param", pricelist=549, node_code=550),
+            ),
+            Product(
+                sku="SOFTACULOUS-ISPMGR5",
+                provider=Provider.ISPLICENSE,
+                offer=ProviderOffer(order_function="addition.order.param", pricelist=356),
             ),
             Product(sku="360-MON-1M", kind=ProductKind.KEY_ITEM),
         )

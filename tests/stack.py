@@ -44,6 +44,7 @@ SERVICE_FIXTURES = {"postgres_server", "kafka_server", "local_installation"}
 MIGRATIONS = Path(__file__).resolve().parents[1] / "shared" / "database" / "migrations"
 TEMPLATE_LOCK = 0x6B657977
 IN_USE_TRIES = 50
+GONE_TRIES = 100
 
 Server = TypeVar("Server", PostgresServer, KafkaServer)
 
@@ -172,11 +173,18 @@ async def topic_prefix(kafka_server: str) -> AsyncIterator[str]:
     client = AIOKafkaAdminClient(bootstrap_servers=kafka_server)
     await client.start()
     try:
-        ours = [topic for topic in await client.list_topics() if topic.startswith(prefix)]
-        if ours:
+        if ours := await _topics_of(client, prefix):
             await client.delete_topics(ours)
+            for _ in range(GONE_TRIES):  # told of for a moment after they were deleted
+                if not await _topics_of(client, prefix):
+                    break
+                await asyncio.sleep(0.05)
     finally:
         await client.close()
+
+
+async def _topics_of(client: AIOKafkaAdminClient, prefix: str) -> list[str]:
+    return [topic for topic in await client.list_topics() if topic.startswith(prefix)]
 
 
 def with_database(url: str, name: str) -> str:

@@ -19,6 +19,7 @@ from gateway.wire.isv import (
     license_body,
     read_request,
     termination_note,
+    usage_report,
 )
 from shared.clock import SystemClock
 from shared.contracts.commands import LicenseCommand
@@ -33,6 +34,14 @@ CLOSING = frozenset({Refused.TOO_LARGE, Refused.BODY_LATE, Refused.BODY_BROKEN})
 """After these nobody knows where the next request would begin, or would have to read on to find out."""
 
 log = structlog.get_logger()
+
+
+def trace_parent_of(request: web.Request) -> bytes | None:
+    """Return the W3C trace header of a request, None when it has none that is valid."""
+    trace_parent = request.headers.get("traceparent")
+    if trace_parent is None or TRACE_PARENT.fullmatch(trace_parent) is None:
+        return None
+    return trace_parent.encode("ascii")
 
 
 class Bus(Protocol):
@@ -146,14 +155,7 @@ class IsvEndpoint:
                 correlation_id=command_id,
                 reason="not Base64",
             )
-        trace_parent = request.headers.get("traceparent")
-        if trace_parent is not None and TRACE_PARENT.fullmatch(trace_parent) is None:
-            trace_parent = None
-        reply = await self._bus.ask(
-            command,
-            command_id=command_id,
-            trace_parent=None if trace_parent is None else trace_parent.encode("ascii"),
-        )
+        reply = await self._bus.ask(command, command_id=command_id, trace_parent=trace_parent_of(request))
         if isinstance(reply, Reply):
             _tell(reply, command.number, outcome)
         else:
@@ -175,12 +177,20 @@ def _tell(reply: Reply, number: str, outcome: _Outcome) -> None:
             outcome.answer = termination_note(number, "already_terminated")
         case ReplyStatus.TOMBSTONE_RECORDED:
             outcome.answer = termination_note(number, "tombstone_recorded")
+        case ReplyStatus.USAGE_TOLD:
+            outcome.answer = usage_report(reply.body)
         case ReplyStatus.REJECTED:
             _tell_rejection(reply, outcome)
         case ReplyStatus.EXPIRED:
             outcome.refuse(Unanswered.NOT_FINISHED)
-        case ReplyStatus.UNREADABLE:
-            outcome.refuse(Refused.INTERNAL)
+        case (
+            ReplyStatus.UNREADABLE
+            | ReplyStatus.PENDING
+            | ReplyStatus.IN_LINE
+            | ReplyStatus.NOTED
+            | ReplyStatus.KEY_STATE
+        ):
+            outcome.refuse(Refused.INTERNAL)  # all but the first are never sent to this endpoint
         case _:
             assert_never(reply.status)
 

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from aiohttp import hdrs, web
 
 from gateway.problems import REFUSED, Refused
-from gateway.routes import isv, jwks
+from gateway.routes import isv, jwks, partner_keys
 from gateway.routes.whole_response import DateLine, WholeResponse
 from shared.clock import SystemClock
 
@@ -15,9 +15,17 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def public_application(
-    isv_endpoint: Handler, jwks_endpoint: Handler, *, clock: SystemClock, date_line: DateLine
+    isv_endpoint: Handler,
+    jwks_endpoint: Handler,
+    *,
+    partner_endpoint: Handler | None = None,
+    clock: SystemClock,
+    date_line: DateLine,
 ) -> web.Application:
-    """Return the application of the public port. The endpoints judge the method themselves."""
+    """Return the application of the public port. The endpoints judge the method themselves.
+
+    Without a `partner_endpoint` there is nothing below `/30/`.
+    """
 
     def refuse(reason: Refused) -> WholeResponse:
         return WholeResponse(REFUSED[reason], date_line.current(clock.monotonic()))
@@ -36,6 +44,8 @@ def public_application(
     router = application.router
     router.add_route("*", isv.PATH, isv_endpoint, expect_handler=expectation)
     router.add_route("*", jwks.PATH, jwks_endpoint, expect_handler=expectation)
+    if partner_endpoint is not None:
+        router.add_route("*", partner_keys.PATH, partner_endpoint, expect_handler=expectation)
     router.add_route("*", "/{anything:.*}", nothing_here, expect_handler=expectation)
     application.on_response_prepare.append(_without_server_name)
     return application

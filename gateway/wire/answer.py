@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 NO_SNIFF = b"X-Content-Type-Options: nosniff\r\n"
 PLAIN_TEXT = b"Content-Type: text/plain; charset=UTF-8\r\n" + NO_SNIFF
+JSON_TEXT = b"Content-Type: application/json; charset=UTF-8\r\n" + NO_SNIFF
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,7 @@ _CONTROL = re.compile(r"[\x00-\x1f]")
 _CONTROL_IN_FREE_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _PLAIN_NAME = re.compile(rf"[A-Za-z0-9_.-]{{1,{UNKNOWN_NAME_LENGTH_MAX}}}")
 _LINE_BREAKS = str.maketrans({"\r": None, "\n": None, "\t": None, " ": "+"})
+_JSON = b"Content-Type: application/json; charset=UTF-8\r\n" + NO_SNIFF
 _OCTETS = b"Content-Type: application/octet-stream\r\n" + NO_SNIFF
 
 Fields = dict[str, str]
@@ -344,6 +345,11 @@ def _license_head(last_day: bytes) -> bytes | None:
     except ValueError:
         return None
     return b"X-APS-Expiration-Date: " + format_datetime(noon, usegmt=True).encode("ascii") + b"\r\n" + _OCTETS
+
+
+def usage_report(body: bytes) -> Answer:
+    """Return the 200 with a usage report (docs/protocols/isv-endpoint.md 5.5)."""
+    return Answer(200, _JSON, body)
 
 
 TERMINATED = Answer(204, b"", b"")

@@ -6,7 +6,11 @@ never shown.
 
 import asyncio
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
+from uuid import UUID
 
 import orjson
 import typer
@@ -16,10 +20,26 @@ from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, LicenseId
 
 if TYPE_CHECKING:
     from shared.database.license_queries import LicenseFacts, LicenseStory
+    from shared.database.provider_oversight import StoryLine
 
 app = typer.Typer(add_completion=False)
 
 FAILED = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderStory:
+    """One order at the provider and everything that happened to it."""
+
+    order_id: UUID
+    step: str
+    state: str
+    service: int | None
+    refusal: str | None
+    intended_at: datetime
+    lines: "Sequence[StoryLine]"
+
+
 QUERY_SECONDS = 5.0
 
 
@@ -40,25 +60,65 @@ def explain(
     Exit status 1 when there is no such license, or when its audit chain is broken.
     """
     asked = _license_id(license)
-    story = asyncio.run(_story(asked))
+    story, orders = asyncio.run(_story(asked))
     if story is None:
-        raise RefusedError(f"no license {asked} is on record: `keyway license list` shows what there is")
+        if not orders:
+            raise RefusedError(f"no license {asked} is on record: `keyway license list` shows what there is")
+        print(orjson.dumps(orders, default=_plain).decode() if as_json else "\n".join(_told_orders(orders)))
+        return
     if as_json:
-        print(orjson.dumps(story, default=_plain, option=orjson.OPT_UTC_Z).decode())
+        whole = {**asdict(story), "orders": orders}
+        print(orjson.dumps(whole, default=_plain, option=orjson.OPT_UTC_Z).decode())
     else:
-        print("\n".join(_told(story)))
+        print("\n".join([*_told(story), *_told_orders(orders)]))
     if story.audit_fault is not None:
         print(f"the audit chain is BROKEN: {story.audit_fault}", file=sys.stderr)
         raise typer.Exit(FAILED)
 
 
-async def _story(asked: LicenseId) -> "LicenseStory | None":
+async def _story(asked: LicenseId) -> "tuple[LicenseStory | None, list[OrderStory]]":
     from shared.database.license_queries import license_story
-    from shared.database.pool import connected
+    from shared.database.pool import connected, open_pool
+    from shared.database.provider_oversight import PostgresProviderOversight
     from shared.settings import load_settings
 
-    async with connected(load_settings().require_database_url(), command_seconds=QUERY_SECONDS) as connection:
-        return await license_story(connection, asked)
+    database_url = load_settings().require_database_url()
+    async with connected(database_url, command_seconds=QUERY_SECONDS) as connection:
+        story = await license_story(connection, asked)
+    async with open_pool(database_url, connections_max=1) as pool:
+        oversight = PostgresProviderOversight(pool)
+        orders = await oversight.orders(license_id=asked)
+        return story, [
+            OrderStory(
+                order_id=order.order_id,
+                step=order.kind,
+                state=order.state,
+                service=order.elid,
+                refusal=order.refusal,
+                intended_at=order.intended_at,
+                lines=await oversight.story(order.order_id),
+            )
+            for order in reversed(orders)
+        ]
+
+
+def _told_orders(orders: "list[OrderStory]") -> list[str]:
+    """Tell what was asked of the provider, every attempt, look and change of state of it."""
+    lines: list[str] = []
+    for order in orders:
+        service = "" if order.service is None else f", service {order.service}"
+        refusal = "" if order.refusal is None else f" ({order.refusal})"
+        lines += ["", f"order {order.order_id}  {order.step}: {order.state}{refusal}{service}"]
+        for line in order.lines:
+            shown = {name: _plain_fact(fact) for name, fact in line.facts.items()}
+            facts = ", ".join(f"{name} {fact}" for name, fact in shown.items() if fact not in (None, "", [], {}))
+            lines.append(f"    {line.at:%Y-%m-%d %H:%M:%S}Z  {line.what}: {facts}")
+    return lines
+
+
+def _plain_fact(fact: object) -> object:
+    """Return evidence as one short text; all of it stands in `--json`."""
+    return fact.get("detail", "") if isinstance(fact, dict) else fact
 
 
 def _plain(value: object) -> object:
@@ -89,7 +149,7 @@ def _told(story: "LicenseStory") -> list[str]:
                 digest = f"{revision.body_bytes} bytes, SHA-256 {revision.body_sha256}"
                 lines.append(f"    body of revision {revision.revision} ({revision.product}): {digest}")
         lines += [
-            f"    event {event.sequence} {event.type}{'' if event.published_at else ', not yet published'}"
+            f"    event {event.sequence or '-'} {event.type}{'' if event.published_at else ', not yet published'}"
             for event in story.events
             if event.command_id == link.command_id
         ]

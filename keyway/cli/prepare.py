@@ -1,4 +1,4 @@
-"""The world of the local stack: schema, topics, example catalog, accounts, signing keys, clock.
+"""The world of the local stack: schema, topics, example catalog, accounts, owners, signing keys, clock.
 
 Made once, then found: every part is looked at first, so that a second start changes nothing and takes a moment. What
 the state folder remembers (secrets, keys) wins over the database, because `endpoints.json` promises it.
@@ -10,18 +10,23 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from shared.domain.key_owners import OwnerKind
 from shared.errors import ConfigurationError
 from shared.security.accounts import Role
 
 if TYPE_CHECKING:
     from shared.database.accounts import PostgresAccounts
     from shared.database.catalogs import PostgresCatalogs
+    from shared.database.owners import PostgresOwners
     from shared.database.signing_keys import PostgresSigningKeys
     from shared.settings import Settings
 
 EXAMPLE_CATALOG = Path(__file__).resolve().parents[2] / "deploy" / "catalog" / "example.yaml"
 EXAMPLE_ACCOUNTS = (Role.KA, Role.PARTNER, Role.OPERATOR)
 """One account per role, named like it."""
+EXAMPLE_RESELLER = "20001"
+EXAMPLE_CLIENTS = {"10001": (101, 102), "10002": (201,)}
+"""Clients and their configurations. The first client gets keys made without an owner, the first number is default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +37,7 @@ class World:
     """Account -> (name, secret)."""
     signing_keys_file: Path
     clock_offset_file: Path
+    panel_password_file: Path
 
 
 async def prepare_world(settings: "Settings", state_dir: Path) -> World:
@@ -48,10 +54,16 @@ async def prepare_world(settings: "Settings", state_dir: Path) -> World:
 
 async def prepare_database(settings: "Settings", state_dir: Path) -> World:
     """Do the part of `prepare_world` that needs no broker."""
-    from keyway.cli.world_files import clock_offset_file, signing_keys_file
+    from keyway.cli.world_files import (
+        clock_offset_file,
+        panel_password_file,
+        provider_accounts_file,
+        signing_keys_file,
+    )
     from shared.database.accounts import PostgresAccounts
     from shared.database.catalogs import PostgresCatalogs
     from shared.database.migrate import migrate
+    from shared.database.owners import PostgresOwners
     from shared.database.pool import open_pool
     from shared.database.signing_keys import PostgresSigningKeys
 
@@ -61,9 +73,28 @@ async def prepare_database(settings: "Settings", state_dir: Path) -> World:
     async with open_pool(database_url, connections_max=1) as pool:
         await _ensure_catalog(PostgresCatalogs(pool), state_dir)
         accounts = await _ensure_accounts(PostgresAccounts(pool), state_dir)
+        await _ensure_owners(PostgresOwners(pool))
         await _ensure_keys(PostgresSigningKeys(pool), keys_file)
     _ensure_clock(clock_offset_file(state_dir))
-    return World(accounts=accounts, signing_keys_file=keys_file, clock_offset_file=clock_offset_file(state_dir))
+    _ensure_secret(panel_password_file(state_dir))
+    _keep_provider_accounts(settings, provider_accounts_file(state_dir))
+    return World(
+        accounts=accounts,
+        signing_keys_file=keys_file,
+        clock_offset_file=clock_offset_file(state_dir),
+        panel_password_file=panel_password_file(state_dir),
+    )
+
+
+def _keep_provider_accounts(settings: "Settings", file: Path) -> None:
+    """Remember the further provider accounts of this run for the verbs that are pointed at the state folder."""
+    from shared.security.private_file import write_private_file
+
+    if settings.provider_isplicense_accounts:
+        entries = [account.written() for account in settings.provider_isplicense_accounts]
+        write_private_file(file, orjson.dumps(entries, default=str))
+    else:
+        file.unlink(missing_ok=True)
 
 
 async def _ensure_catalog(catalogs: "PostgresCatalogs", state: Path) -> None:
@@ -131,6 +162,20 @@ async def _ensure_account(accounts: "PostgresAccounts", role: Role, secret: str)
         await accounts.rotate(name, hash_secret(secret))
 
 
+async def _ensure_owners(owners: "PostgresOwners") -> None:
+    """Make the reseller, clients and configurations of the examples; what is there already stays as it is."""
+    book = await owners.all()
+    if EXAMPLE_RESELLER not in book.owners:
+        await owners.add(EXAMPLE_RESELLER, OwnerKind.RESELLER, name="Example reseller")
+    for client, configurations in EXAMPLE_CLIENTS.items():
+        if client not in book.owners:
+            await owners.add(client, OwnerKind.CLIENT, reseller=EXAMPLE_RESELLER, name=f"Example client {client}")
+            for number in configurations:
+                await owners.add_configuration(number, client, default=number == configurations[0])
+    if Role.PARTNER.value not in book.accounts:
+        await owners.link(Role.PARTNER.value, EXAMPLE_RESELLER, default_client=next(iter(EXAMPLE_CLIENTS)))
+
+
 async def _ensure_keys(signing_keys: "PostgresSigningKeys", file: Path) -> None:
     from shared.security.signing_keys import read_key_file, rotated, write_key_file
 
@@ -141,6 +186,15 @@ async def _ensure_keys(signing_keys: "PostgresSigningKeys", file: Path) -> None:
         write_key_file(file, fresh)
     else:
         await signing_keys.publish(ring.public_keys)
+
+
+def _ensure_secret(file: Path) -> None:
+    """Make a secret once: the sandbox remembers what it was opened with."""
+    from shared.security.account_secrets import new_secret
+    from shared.security.private_file import write_private_file
+
+    if not file.exists():
+        write_private_file(file, new_secret().encode("ascii"))
 
 
 def _ensure_clock(file: Path) -> None:

@@ -24,7 +24,14 @@ def serve(  # noqa: PLR0913 - one parameter per option of the verb
     control: Annotated[
         bool, typer.Option("--control", help="Open the control plane /__sandbox/, loopback only.")
     ] = False,
-    balance: Annotated[str, typer.Option(help="What the first account starts with.")] = "1000000.00",
+    balance: Annotated[str, typer.Option(help="What every account starts with.")] = "1000000.00",
+    further_accounts: Annotated[
+        bool,
+        typer.Option(
+            "--further-accounts",
+            help="Open the accounts of KEYWAY_PROVIDER_ISPLICENSE_ACCOUNTS that name no other panel as well.",
+        ),
+    ] = False,
     seed: Annotated[str, typer.Option(help="License keys, sessions and drawn faults follow from it.")] = "keyway",
 ) -> None:
     """Serve a stand-in ISPlicense panel until Ctrl-C: faithful, durable, and mischievous when told."""
@@ -44,15 +51,23 @@ def serve(  # noqa: PLR0913 - one parameter per option of the verb
 
     if not user or ":" in user:
         raise RefusedError(f"--user {user!r}: a panel user is not empty and holds no colon")
+    settings = load_settings()
+    further = {
+        account.user: account.password.get_secret_value()
+        for account in settings.provider_isplicense_accounts
+        if further_accounts and account.url is None
+    }
     options = Options(
         host=host,
         port=port,
         tls_port=tls_port,
         state_dir=state_dir,
         control=control,
-        opening=Opening(seed=seed, user=user, password=_password(password_file), balance=_amount(balance)),
+        opening=Opening(
+            seed=seed, user=user, password=_password(password_file), balance=_amount(balance), further=further
+        ),
     )
-    clock = business_clock(load_settings().clock_offset_file)
+    clock = business_clock(settings.clock_offset_file)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(run(options, clock, announce))
 

@@ -41,6 +41,8 @@ def value_shown(value: object) -> str:
     """Return a value for people: secrets only tell whether they are set."""
     if isinstance(value, SecretStr):
         return "(set)" if value.get_secret_value() else ""
+    if isinstance(value, tuple):
+        return ", ".join(account.name for account in value)
     return "" if value is None else USERINFO.sub("//***@", str(value))
 
 

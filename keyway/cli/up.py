@@ -41,15 +41,17 @@ def up(
     without: Annotated[str, typer.Option(metavar="ROLE,...", help="Roles to leave out")] = "",
     json_output: Annotated[bool, typer.Option("--json", help="Print endpoints.json when ready")] = False,
 ) -> None:
-    """Start PostgreSQL, Kafka, the gateways and workers; Ctrl-C stops everything and keeps the data.
+    """Start PostgreSQL, Kafka, the sandbox panel, gateways and workers; Ctrl-C stops everything and keeps the data.
 
-    Servers named by KEYWAY_DATABASE_URL and KEYWAY_KAFKA_BOOTSTRAP are used instead of our own.
+    Servers named by KEYWAY_DATABASE_URL, KEYWAY_KAFKA_BOOTSTRAP and KEYWAY_PROVIDER_ISPLICENSE_URL are used instead of
+    our own. Accounts in KEYWAY_PROVIDER_ISPLICENSE_ACCOUNTS that name no panel are opened at the sandbox panel too.
     """
     plan = Plan(
         state=(default_state_folder() if state_dir is None else state_dir).resolve(),
         port_base=port_base,
         gateways=gateways,
         workers=worker_counts(workers, without),
+        has_sandbox=True,
     )
     from keyway.cli.prepare import prepare_world
 
@@ -140,6 +142,7 @@ def ready_text(document: Mapping[str, Any], state: Path, seconds: float) -> list
         f"  {'admin':<10}{document['admin']}  (/readyz, /metrics)",
         f"  {'kafka':<10}{document['kafka']}",
         f"  {'database':<10}{document['database']}",
+        *([f"  {'sandbox':<10}{document['sandbox']}"] if "sandbox" in document else []),
         "",
         *(f"  {'account':<10}{account} : {password}" for account, password in document["accounts"].values()),
         "",

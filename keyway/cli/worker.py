@@ -8,7 +8,9 @@ app = typer.Typer(help="Run one worker process.", add_completion=False)
 
 
 @app.command()
-def worker(role: Annotated[str, typer.Argument(help="Which work: license")]) -> None:
+def worker(
+    role: Annotated[str, typer.Argument(help="Which work: license, provider, usage, intake, relay, scheduler")],
+) -> None:
     """Carry out commands from Kafka. Settings: KEYWAY_… variables, see docs/settings.md."""
     from shared.settings import load_settings
     from workers.app import run_worker

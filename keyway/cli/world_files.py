@@ -18,6 +18,16 @@ def clock_offset_file(state: Path) -> Path:
     return state / "clock-offset"
 
 
+def panel_password_file(state: Path) -> Path:
+    """Password of the sandbox's panel user; mode 0600."""
+    return state / "panel-password"
+
+
+def provider_accounts_file(state: Path) -> Path:
+    """JSON, the further provider accounts that the stack was started with, logins included; mode 0600."""
+    return state / "provider-accounts.json"
+
+
 def example_catalog_file(state: Path) -> Path:
     """Version under which the example catalog was loaded last: a newer one is the user's own."""
     return state / "example-catalog-version"

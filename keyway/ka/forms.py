@@ -14,6 +14,8 @@ Form = tuple[tuple[str, str], ...]
 
 STANDARD = "2"
 REPORTING = "3"
+ALIKE_FIELDS = frozenset({"APS_ACTION", "APS_PROTOCOL_MODEL", "APS_TEST_MODE", "REG_NAME"})
+"""Fields that a reader of many requests need not see again and again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ from keyway.ka.client import PATIENCE_SECONDS, KeyAdministrator
 from shared.errors import KeywayError
 
 FILE_NAME = "endpoints.json"
+SANDBOX = "sandbox"
 START_SECONDS = 180.0  # the first start on a machine fetches 60 MB
 STOP_SECONDS = 40.0
 LOOK_AGAIN_SECONDS = 0.05
@@ -47,6 +48,8 @@ class Stack:
     account: str
     secret: str = field(repr=False)
     processes: tuple[StackProcess, ...]
+    panel: str | None = None
+    """Address of the stack's own sandbox panel; None when a provider's real one is in use, or none."""
 
     @classmethod
     def read(cls, state: Path) -> Self:
@@ -54,6 +57,7 @@ class Stack:
         try:
             document: dict[str, Any] = json.loads((state / FILE_NAME).read_text(encoding="utf-8"))
             account, secret = document["accounts"]["ka"]
+            own_panel = any(line["role"] == SANDBOX for line in document["processes"])
             return cls(
                 state=state,
                 gateways=tuple(document["gateway"]),
@@ -65,6 +69,7 @@ class Stack:
                     StackProcess(name=line["name"], role=line["role"], pid=line["pid"], admin=line.get("admin"))
                     for line in document["processes"]
                 ),
+                panel=document["sandbox"] if own_panel else None,
             )
         except FileNotFoundError:
             raise StackUnavailableError(f"no local stack is ready in {state}: start one with `make up`") from None

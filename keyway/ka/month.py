@@ -1,9 +1,10 @@
-"""A KA's month as data: what it asks, when, and what a good endpoint answers. `keyway demo` plays it.
+"""A KA's month as data: what it asks, when, what a good endpoint answers and tells. `keyway demo` plays it.
 
-A step is one exchange. New products or protocols are more steps, not more code.
+A step is one exchange. New products or protocols are more steps, not more code; those beside the standard product
+stand in `keyway.ka.acts`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
@@ -11,8 +12,9 @@ from keyway.ka.client import Exchange
 from keyway.ka.forms import Form, Order, operation_form, termination_form
 
 GRACE = timedelta(days=10)
-PERIOD = timedelta(days=30)
-"""A month that needs no calendar; KA's own adds calendar months."""
+PERIOD = timedelta(days=28)
+"""Four weeks, so that no calendar is needed (KA's own adds calendar months): never longer than a provider's month."""
+EVENT_PREFIX = "keyway.license."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +23,8 @@ class Scene:
 
     first_day: date
     number: str
+    address: str = "198.18.0.1"
+    """The customer's server."""
     answers: Mapping[str, Exchange] = field(default_factory=dict)
 
     def order(self, product: str, *, day: int, periods: int, previous: str = "") -> Order:
@@ -49,8 +53,21 @@ class Licensed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """One usage event of another system (docs/protocols/usage.md 1). The same name again: sent again."""
+
+    name: str
+    """The part of its id that tells it from others of the license."""
+    kind: str
+    """`level` or `increment`."""
+    counter: str
+    value: float
+    hours_ago: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One exchange of the month."""
+    """One exchange of the month, with what other systems do before it and see after it."""
 
     name: str
     title: str
@@ -64,6 +81,16 @@ class Step:
     """The answer's text, `{number}` in it."""
     reply_is_lost: bool = False
     """KA sends the request and hears nothing: the connection is cut."""
+    asks_again: bool = False
+    """5xx may be answered at first: nothing is refused, KA asks until it knows."""
+    reports: tuple[Report, ...] = ()
+    """Usage reported before the request."""
+    events: tuple[str, ...] = ()
+    """Types of the public events that follow, without their prefix."""
+    charges: tuple[str, ...] = ()
+    """Everything that the panel charged for this license up to now, by reason; looked at when there is any."""
+    released: bool = False
+    """The panel ends the service after this step."""
 
 
 def _purchase(scene: Scene) -> Form:
@@ -106,6 +133,7 @@ STANDARD_MONTH: tuple[Step, ...] = (
         request=_purchase,
         status=200,
         licensed=Licensed("Bronze", 1, 1),
+        events=("issued",),
     ),
     Step(
         name="bought-again",
@@ -123,6 +151,7 @@ STANDARD_MONTH: tuple[Step, ...] = (
         request=_renewal(30),
         status=200,
         licensed=Licensed("Bronze", 2, 2),
+        events=("renewed",),
     ),
     Step(
         name="renewed-again",
@@ -140,6 +169,7 @@ STANDARD_MONTH: tuple[Step, ...] = (
         request=_upgrade("Gold", 45, "renewed"),
         status=200,
         licensed=Licensed("Gold", 3, 2),
+        events=("upgraded",),
     ),
     Step(
         name="downgrade",
@@ -156,8 +186,9 @@ STANDARD_MONTH: tuple[Step, ...] = (
         request=_upgrade("NFR-Gold", 46, "upgraded"),
         status=200,
         licensed=Licensed("NFR-Gold", 4, 2),
+        events=("upgraded",),
     ),
-    Step(name="terminated", title="The end", day=57, request=_termination(57), status=204),
+    Step(name="terminated", title="The end", day=57, request=_termination(57), status=204, events=("terminated",)),
     Step(
         name="terminated-again",
         title="The end, repeated",
@@ -189,8 +220,9 @@ def faults(step: Step, exchange: Exchange, scene: Scene, claims: Mapping[str, ob
     found: list[str] = []
     if exchange.status != step.status:
         found.append(f"status {exchange.status}, expected {step.status} {exchange.problem}".rstrip())
-    if step.text and exchange.body != step.text.format(number=scene.number).encode():
-        found.append(f"text {exchange.body[:200]!r}, expected {step.text.format(number=scene.number)!r}")
+    text = step.text.replace("{number}", scene.number)
+    if text and exchange.body != text.encode():
+        found.append(f"text {exchange.body[:200]!r}, expected {text!r}")
     if step.same_as and exchange.body != scene.answers[step.same_as].body:
         found.append(f"other bytes than at {step.same_as!r}")
     if step.licensed is not None:
@@ -198,4 +230,28 @@ def faults(step: Step, exchange: Exchange, scene: Scene, claims: Mapping[str, ob
         told = None if claims is None else (claims.get("product"), claims.get("revision"))
         if told != wanted:
             found.append(f"the body claims {told}, expected {wanted}")
+    return found
+
+
+def event_faults(step: Step, events: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return what is wrong with the public events (CloudEvents, first occurrences) that followed a step."""
+    wanted = [EVENT_PREFIX + name for name in step.events]
+    types = [event["type"] for event in events]
+    if types != wanted:
+        return [f"events {types} followed, expected {wanted}"]
+    if not events or step.licensed is None:
+        return []
+    data = events[-1]["data"]
+    told = (data.get("product"), data.get("revision")) if isinstance(data, Mapping) else None
+    wanted_data = (step.licensed.product, step.licensed.revision)
+    return [] if told == wanted_data else [f"the event tells {told}, expected {wanted_data}"]
+
+
+def charge_faults(step: Step, charges: Sequence[str], *, ended: bool) -> list[str]:
+    """Return what is wrong with the provider's books after a step: reasons of all charges, whether it is let go."""
+    found = []
+    if tuple(charges) != step.charges:
+        found.append(f"the provider charged {list(charges)}, expected {list(step.charges)}")
+    if ended != step.released:
+        found.append("the service upstream is not released" if step.released else "the service upstream is gone")
     return found

@@ -30,6 +30,8 @@ class Endpoints:
     kafka: str
     database: str
     accounts: Mapping[str, tuple[str, str]]
+    sandbox: str = ""
+    """Address of the panel; empty when there is none."""
 
     def document(self, processes: Sequence[RunningProcess]) -> dict[str, Any]:
         """Return the JSON document with the processes as they are now."""
@@ -40,6 +42,7 @@ class Endpoints:
             "admin": self.admin,
             "kafka": self.kafka,
             "database": self.database,
+            **({"sandbox": self.sandbox} if self.sandbox else {}),
             "accounts": {role: list(credentials) for role, credentials in self.accounts.items()},
             "processes": [
                 {"name": process.name, "role": process.role, "pid": process.pid}

@@ -5,7 +5,6 @@ import hashlib
 import os
 import shutil
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,20 +140,25 @@ class KafkaServer:
 
 async def _answers_metadata(port: int) -> bool:
     """Whether the broker on `port` accepts connections and names itself in its metadata."""
-    with suppress(OSError, TimeoutError):
+    try:
         async with asyncio.timeout(ANSWER_SECONDS):
             _, writer = await asyncio.open_connection(LOOPBACK, port)
             writer.close()  # asked first, because the client below logs an error when nobody listens
             await writer.wait_closed()
-            return await _describes_itself(port)
-    return False
+    except (OSError, TimeoutError):
+        return False
+    return await _describes_itself(port)
 
 
 async def _describes_itself(port: int) -> bool:
     from aiokafka.admin import AIOKafkaAdminClient  # noqa: PLC0415 - half a second that overlaps with Kafka's start
     from aiokafka.errors import KafkaError  # noqa: PLC0415 - the same
 
-    client = AIOKafkaAdminClient(bootstrap_servers=f"{LOOPBACK}:{port}", client_id="keyway-localstack")
+    client = AIOKafkaAdminClient(
+        bootstrap_servers=f"{LOOPBACK}:{port}",
+        client_id="keyway-localstack",
+        request_timeout_ms=int(ANSWER_SECONDS * 1000),  # the library's own: cancelling its start leaks a connection
+    )
     try:
         await client.start()
         described = await client.describe_cluster()

@@ -17,6 +17,7 @@ OFFSETS = {
     "kafka": 9092 - FIRST_GATEWAY,
     "kafka-controller": 9093 - FIRST_GATEWAY,
     "postgres": 5432 - FIRST_GATEWAY,
+    "sandbox": 8070 - FIRST_GATEWAY,
 }
 
 
@@ -28,6 +29,7 @@ class Wanted:
     workers: Mapping[str, int]
     own_kafka: bool
     own_postgres: bool
+    own_sandbox: bool = False
 
     def worker_names(self) -> list[tuple[str, str]]:
         """Return (name, role) of every worker."""
@@ -72,4 +74,6 @@ def _fixed_ports(wanted: Wanted, base: int) -> dict[str, int]:
         ports["kafka-controller"] = base + OFFSETS["kafka-controller"]
     if wanted.own_postgres:
         ports["postgres"] = base + OFFSETS["postgres"]
+    if wanted.own_sandbox:
+        ports["sandbox"] = base + OFFSETS["sandbox"]
     return ports

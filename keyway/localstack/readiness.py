@@ -25,6 +25,15 @@ async def wait_until_ready(name: str, admin_port: int, *, seconds: float) -> Non
         await asyncio.sleep(TRY_AGAIN_SECONDS)
 
 
+async def wait_until_answers(name: str, port: int, *, seconds: float) -> None:
+    """Return when somebody answers HTTP on `port`, whatever it says. Raises `LocalStackError`."""
+    deadline = time.monotonic() + seconds
+    while not (await _ask(port))[0]:
+        if time.monotonic() > deadline:
+            raise LocalStackError(f"{name} does not answer after {seconds:g} s")
+        await asyncio.sleep(TRY_AGAIN_SECONDS)
+
+
 async def _ask(port: int) -> tuple[bytes, str]:
     try:
         async with asyncio.timeout(ANSWER_SECONDS):

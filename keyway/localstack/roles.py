@@ -11,4 +11,11 @@ class Role:
     count: int
 
 
-WORKER_ROLES = (Role("license", 1),)
+WORKER_ROLES = (
+    Role("license", 1),
+    Role("provider", 1),
+    Role("usage", 1),
+    Role("intake", 1),
+    Role("relay", 1),
+    Role("scheduler", 1),
+)

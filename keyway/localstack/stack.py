@@ -21,7 +21,7 @@ from keyway.localstack.plan import Narrator, Plan, Prepare, World
 from keyway.localstack.ports import LOOPBACK, PortReservations
 from keyway.localstack.postgres import PostgresServer
 from keyway.localstack.processes import LocalStackError, kill_and_wait, read_record
-from keyway.localstack.readiness import wait_until_ready
+from keyway.localstack.readiness import wait_until_answers, wait_until_ready
 from keyway.localstack.supervisor import Child, Stage, Supervisor
 from shared.errors import KeywayError
 from shared.settings import PREFIX, Settings, load_settings
@@ -53,6 +53,7 @@ async def run(plan: Plan, prepare: Prepare, narrator: Narrator) -> None:
                 workers=plan.workers,
                 own_kafka=not settings.kafka_bootstrap,
                 own_postgres=not settings.database_url.get_secret_value(),
+                own_sandbox=plan.runs_sandbox,
             )
             ports = assign_ports(wanted, plan.port_base, reservations)
             await LocalStack(plan, settings, wanted, ports, narrator).run(prepare, reservations)
@@ -109,7 +110,7 @@ class LocalStack:
                 starting.cancel()
                 self._endpoints = None
                 remove_endpoints(self._plan.state)
-                self._narrator.say("stopping gateways, workers, Kafka, PostgreSQL")
+                self._narrator.say("stopping gateways, workers, sandbox, Kafka, PostgreSQL")
                 await supervisor.stop_all()
 
     def _obey_signals(self, supervisor: Supervisor) -> None:
@@ -135,10 +136,17 @@ class LocalStack:
         environment |= {
             f"{PREFIX}SIGNING_KEYS_FILE": str(world.signing_keys_file),
             f"{PREFIX}CLOCK_OFFSET_FILE": str(world.clock_offset_file),
+            **self._plan.panel_environment(world, self._ports),
         }
-        await self._start_processes(supervisor, environment)
+        async with asyncio.TaskGroup() as waiting:
+            if self._plan.runs_sandbox:
+                supervisor.keep(self._plan.sandbox_launch(environment, world, self._ports), Stage.SANDBOX)
+                waiting.create_task(
+                    wait_until_answers("sandbox", self._ports["sandbox"], seconds=READY_SECONDS)
+                )  # beside the others, who call it only once there is something to order
+            waiting.create_task(self._start_processes(supervisor, environment))
         supervisor.starting = False
-        self._endpoints = self._all_endpoints(settings, world)
+        self._endpoints = self._all_endpoints(load_settings(environment), world)
         self._write_endpoints(supervisor.children)
         self._narrator.ready(self._endpoints.document(self._running(supervisor.children)), time.monotonic() - began)
         if installation is not None and self._plan.makes_archive and self._wanted.own_kafka:
@@ -201,6 +209,7 @@ class LocalStack:
             kafka=settings.kafka_bootstrap,
             database=settings.database_url.get_secret_value(),
             accounts=world.accounts,
+            sandbox=settings.provider_isplicense_url,
         )
 
     def _write_endpoints(self, children: Sequence[Child]) -> None:

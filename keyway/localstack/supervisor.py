@@ -38,8 +38,9 @@ class Stage(IntEnum):
 
     POSTGRES = 0
     KAFKA = 1
-    WORKERS = 2
-    GATEWAYS = 3
+    SANDBOX = 2
+    WORKERS = 3
+    GATEWAYS = 4
 
 
 @dataclass(slots=True)

@@ -3,8 +3,8 @@
 So whatever an answer shows was written before, and `durable` makes it survive the machine as well.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import orjson
 
@@ -21,12 +21,15 @@ _CREDITED = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """What an empty sandbox starts with; the account is also put right at every start."""
+    """What an empty sandbox starts with; the accounts are also put right at every start."""
 
     seed: str
     user: str
     password: str
     balance: int
+    """What every account starts with."""
+    further: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """User -> password of the accounts beside the first."""
 
 
 class Store:
@@ -43,11 +46,13 @@ class Store:
             self._replay_line(payload)
         self._compact_at = COMPACT_BYTES_MIN
         self._compact()
-        known = self.state.accounts.get(opening.user)
-        if known is None:
-            self.commit(self._opening_rows(World(seed=opening.seed) if not self.state.accounts else self.state.world))
-        elif known.password != opening.password:
-            self.commit([replace(known, password=opening.password)])
+        for user, password in {opening.user: opening.password, **opening.further}.items():
+            known = self.state.accounts.get(user)
+            if known is None:
+                world = self.state.world if self.state.accounts else World(seed=opening.seed)
+                self.commit(self._opened_account(user, password, world))
+            elif known.password != password:
+                self.commit([replace(known, password=password)])
 
     @property
     def seed(self) -> str:
@@ -78,9 +83,13 @@ class Store:
         """Forget everything and start again as at the first start, with the counters of `world` when given."""
         self.epoch += 1
         self.state, self.journal = self._empty()
-        rows = self._opening_rows(world or World(seed=self._opening.seed))
-        self.state.apply(rows)
-        self._log.restart([encode_rows(rows)])
+        opening = self._opening
+        kept: list[list[Row]] = []
+        for user, password in {opening.user: opening.password, **opening.further}.items():
+            before = self.state.world if kept else world or World(seed=opening.seed)
+            kept.append(self._opened_account(user, password, before))
+            self.state.apply(kept[-1])
+        self._log.restart([encode_rows(rows) for rows in kept])
         self._compact_at = COMPACT_BYTES_MIN
 
     def close(self) -> None:
@@ -90,17 +99,17 @@ class Store:
     def _empty(self) -> tuple[State, Journal]:
         return State(World(seed=self._opening.seed)), Journal()
 
-    def _opening_rows(self, world: World) -> list[Row]:
-        opening = self._opening
+    def _opened_account(self, user: str, password: str, world: World) -> list[Row]:
+        balance = self._opening.balance
         return [
             replace(world, next_payment_id=world.next_payment_id + 1),
-            Account(user=opening.user, password=opening.password, balance=opening.balance),
+            Account(user=user, password=password, balance=balance),
             Payment(
                 id=world.next_payment_id,
-                user=opening.user,
+                user=user,
                 created_at=self._clock.now(),
                 status=_CREDITED,
-                amount=opening.balance,
+                amount=balance,
             ),
         ]
 

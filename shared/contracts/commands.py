@@ -11,9 +11,12 @@ Field meanings: docs/protocols/isv-endpoint.md 4. Dates are calendar days in UTC
 """
 
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Literal
+from uuid import UUID
+
+from shared.contracts.key_commands import KeyCommand, ModifyKey, PlanKey
 
 
 class LicensingModel(StrEnum):
@@ -119,8 +122,89 @@ class ReportUsage:
     test: bool | None
     reg_name: str | None = None
     unknown_fields: tuple[str, ...] = ()
+    usage_ends: tuple[int, ...] | None = None
+    """End of `usage.reported` per partition when the question came; None when its reader did not get there in time."""
 
 
-LicenseCommand = PurchaseLicense | RenewLicense | UpgradeLicense | TerminateLicense | ReportUsage
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordProviderOutcome:
+    """What became of a provider order: sent by the provider role, decided like any other command."""
+
+    type: Literal["record_provider_outcome"] = "record_provider_outcome"
+    account: str
+    number: str
+    order_id: UUID
+    confirmed: bool
+    """False: definitely not done."""
+    service_id: int | None = None
+    """Id of the upstream service, when confirmed."""
+    service_expires_on: date | None = None
+    """Its last day as read upstream, where known."""
+    service_key: str | None = None
+    """The provider's own key, where the product hands it through."""
+    refusal: str | None = None
+    """Class of the refusal, when not confirmed."""
+    subject: str = ""
+    """Parameter or entity that the provider named."""
+    provider_account: str = "isplicense"
+    """In which provider account; service ids of two accounts may be alike."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LapseLicense:
+    """The last day may be over: sent by the scheduler, so that events do not wait for the next request."""
+
+    type: Literal["lapse_license"] = "lapse_license"
+    account: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseUpstream:
+    """The wind-down of a terminated license may be over: sent by the scheduler."""
+
+    type: Literal["close_upstream"] = "close_upstream"
+    account: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SuspendLicense:
+    """Switch the license off for now: asked by another system (`license.intake`)."""
+
+    type: Literal["suspend_license"] = "suspend_license"
+    account: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeLicense:
+    """Switch the license on again: asked by another system (`license.intake`)."""
+
+    type: Literal["resume_license"] = "resume_license"
+    account: str
+    number: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordActivation:
+    """The license was seen in use: told by another system (`license.intake`)."""
+
+    type: Literal["record_activation"] = "record_activation"
+    account: str
+    number: str
+    seen_at: datetime | None = None
+    """When, by the sender's clock; None when it did not say."""
+
+
+CallersCommand = PurchaseLicense | RenewLicense | UpgradeLicense | TerminateLicense | ReportUsage
+"""What callers ask."""
+RequestedCommand = SuspendLicense | ResumeLicense | RecordActivation
+"""What only other systems ask; they may ask TERMINATE too."""
+LicenseCommand = (
+    CallersCommand | RequestedCommand | KeyCommand | PlanKey | RecordProviderOutcome | LapseLicense | CloseUpstream
+)
 Operation = PurchaseLicense | RenewLicense | UpgradeLicense
 """The commands that issue a body and leave a fingerprint."""
+ProvidedCommand = Operation | ModifyKey
+"""The commands that may have to wait for a provider."""

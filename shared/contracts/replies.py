@@ -8,15 +8,18 @@ A record holds one or more frames, each preceded by its length (4). Meta and bod
 | status | meta | body |
 |---|---|---|
 | `LICENSE_BODY` | last day, `YYYY-MM-DD` | the license body, raw bytes |
+| `USAGE_TOLD` | empty | the report, JSON |
 | `REJECTED` | rejection code | JSON object of the details that its text names |
+| `KEY_STATE` | key id, digits | the full key structure as JSON when asked for, else empty; of `PlanKey` the plan |
 | all others | empty | empty |
 """
 
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 
+from shared.contracts.outcomes import RejectionCode
 from shared.errors import InvalidRecordError
 
 FRAME_HEAD = struct.Struct(">16sHIH")
@@ -32,11 +35,42 @@ class ReplyStatus(IntEnum):
     TERMINATED = 2
     ALREADY_TERMINATED = 3
     TOMBSTONE_RECORDED = 4
+    PENDING = 5
+    """Stored, never sent: the command waits for a provider and is answered later."""
+    IN_LINE = 7
+    """Not even stored as a result: the command stands in line and is remembered there."""
+    NOTED = 6
+    """Stored, never sent: a command of our own roles, which nobody waits for."""
     EXPIRED = 8
     """The deadline had passed before work began: nothing was changed."""
     UNREADABLE = 9
     """The command could not be read; it is a dead letter."""
+    USAGE_TOLD = 10
     REJECTED = 16
+    KEY_STATE = 32
+    """A command of the Partner API was carried out, or found nothing to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyPlan:
+    """What a modification of a key would do (dry run): nothing was carried out."""
+
+    operations: tuple[str, ...]
+    """In order of execution; empty when operations conflict."""
+    conflicts: tuple[str, ...]
+    """Pairs that exclude each other, as the refusal would name them."""
+    refusal: RejectionCode | None = None
+    """Why it would be refused as things are."""
+    details: Mapping[str, str] = field(default_factory=dict)
+    """What the refusal names."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyAddress:
+    """Who waits for a reply, and on which partition of `license.replies`."""
+
+    correlation_id: bytes
+    partition: int
 
 
 @dataclass(frozen=True, slots=True)

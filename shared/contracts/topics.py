@@ -3,6 +3,10 @@
 LICENSE_COMMANDS = "license.commands"
 LICENSE_REPLIES = "license.replies"
 LICENSE_EVENTS = "license.events"
+LICENSE_INTAKE = "license.intake"
+"""Public requests of other systems."""
+PROVIDER_REQUESTS = "provider.requests"
+USAGE_REPORTED = "usage.reported"
 DEAD_SUFFIX = ".dead"
 
 LICENSE_COMMANDS_PARTITIONS = 24
@@ -10,7 +14,17 @@ LICENSE_COMMANDS_PARTITIONS = 24
 LICENSE_REPLIES_PARTITIONS = 64
 """One partition per gateway process, so at most 64 of them."""
 
+LICENSE_EVENTS_PARTITIONS = 24
+"""Fixed for ever, as for commands: readers count on the order within a license."""
+PROVIDER_REQUESTS_PARTITIONS = 24
+
+LICENSE_INTAKE_PARTITIONS = 24
+USAGE_REPORTED_PARTITIONS = 24
+
 LICENSE_WORKER_GROUP = "license-worker"
+USAGE_WORKER_GROUP = "usage-worker"
+INTAKE_WORKER_GROUP = "intake-worker"
+PROVIDER_WORKER_GROUP = "provider-worker"
 
 HEADER_COMMAND_ID = "cid"
 """16 bytes: the command id, which is also the correlation id of the reply."""

@@ -5,6 +5,8 @@ from operator import attrgetter
 
 from shared.contracts.envelope import day_of
 from shared.contracts.identifiers import LicenseId
+from shared.database.key_rows import encode_details
+from shared.database.provider_writes import encode_service
 from shared.domain.effects import AuditEntry, CommandEffect, LicenseWrite, NewRevision
 
 Member = object
@@ -53,7 +55,7 @@ def _row(effect: CommandEffect, *, is_forgotten: bool) -> Row:
         day_of(effect.command_id),
         effect.license_id,
         effect.payload_sha256,
-        reply.status.value,
+        None if effect.is_beside else reply.status.value,
         reply.meta,
         reply.body,
         reply.revision,
@@ -64,6 +66,7 @@ def _row(effect: CommandEffect, *, is_forgotten: bool) -> Row:
         effect.forget_operations_after,
         [(event.event_id, event.type, event.sequence, event.value) for event in effect.events],
         *(NO_AUDIT_ENTRY if effect.audit is None else _audit_members(effect.audit)),
+        *((None,) * 3 if effect.write is None else _key_members(effect.write)),
     )
 
 
@@ -91,6 +94,10 @@ def _license_members(write: LicenseWrite) -> Row:
         license.sequence,
         write.audit_sha256,
     )
+
+
+def _key_members(write: LicenseWrite) -> Row:
+    return (encode_service(write.license.service), write.key_id, encode_details(write.license.key))
 
 
 def _revision_members(revision: NewRevision) -> Row:

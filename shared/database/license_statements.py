@@ -7,19 +7,28 @@ READ asks everything at once; WRITE is a transaction of its own. Both must have 
 from typing import Final, LiteralString
 
 READ: Final[LiteralString] = """
-SELECT r AS result, NULL::license AS license, v.body AS body, NULL::operation AS operation
+SELECT r AS result, NULL::license AS license, v.body AS body, NULL::operation AS operation,
+    NULL::open_operation AS opened, NULL::waiting_command AS waiting
 FROM command_result r
 LEFT JOIN revision v ON r.status = 1 AND v.license_id = r.license_id AND v.revision = r.revision
 WHERE r.command_id = ANY($1::uuid[]) AND r.day BETWEEN $2::date AND $3::date
 UNION ALL
-SELECT NULL, l, v.body, NULL
+SELECT NULL, l, v.body, NULL, NULL, NULL
 FROM license l
 LEFT JOIN revision v ON v.license_id = l.license_id AND v.revision = l.revision
 WHERE l.license_id = ANY($4::text[])
 UNION ALL
-SELECT NULL, NULL, NULL, o
+SELECT NULL, NULL, NULL, o, NULL, NULL
 FROM operation o
 WHERE o.license_id = ANY($4::text[]) AND (o.fingerprint IN (SELECT unnest($5::bytea[]))) IS TRUE
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, p, NULL
+FROM open_operation p
+WHERE p.license_id = ANY($4::text[])
+UNION ALL
+SELECT NULL, NULL, NULL, NULL, NULL, w
+FROM waiting_command w
+WHERE w.command_id = ANY($1::uuid[])
 """
 """Results by command id, licenses with their current body, and the asked fingerprints known of them.
 
@@ -40,10 +49,10 @@ WITH effect AS MATERIALIZED (
 ), inserted AS (
     INSERT INTO license (license_id, account_id, number, activation_code, product, model, status, suspended, test,
         subscription_on, start_on, purchase_on, expires_on, terminated_at, activation_data, reg_name, revision,
-        key_version, sequence, audit_sha256)
+        key_version, sequence, audit_sha256, service, key_id, key)
     SELECT license_id, account_id, number, activation_code, product, model, license_status, suspended, test,
         subscription_on, start_on, purchase_on, expires_on, terminated_at, activation_data, reg_name, revision,
-        key_version, sequence, audit_sha256
+        key_version, sequence, audit_sha256, service::jsonb, coalesce(key_id, nextval('license_key_id')), key::jsonb
     FROM effect WHERE version_before = 0
 ), updated AS (
     UPDATE license AS l
@@ -51,13 +60,14 @@ WITH effect AS MATERIALIZED (
         subscription_on = e.subscription_on, start_on = e.start_on, purchase_on = e.purchase_on,
         expires_on = e.expires_on, terminated_at = e.terminated_at, activation_data = e.activation_data,
         reg_name = e.reg_name, revision = e.revision, key_version = e.key_version, sequence = e.sequence,
-        audit_sha256 = e.audit_sha256, version = l.version + 1
+        audit_sha256 = e.audit_sha256, service = e.service::jsonb, key = e.key::jsonb, version = l.version + 1
     FROM effect AS e
     WHERE e.version_before > 0 AND l.license_id = e.license_id AND l.version = e.version_before
     RETURNING 1
 ), results AS (
     INSERT INTO command_result (command_id, day, license_id, payload_sha256, status, meta, body, revision, handled_at)
-    SELECT command_id, day, license_id, payload_sha256, status, meta, body, reply_revision, handled_at FROM effect
+    SELECT command_id, day, license_id, payload_sha256, status, meta, body, reply_revision, handled_at
+    FROM effect WHERE status <> 7 -- in line: remembered there; null: beside the command of another license
 ), revisions AS (
     INSERT INTO revision (license_id, revision, cause, product, expires_on, issued_at, body_sha256, body)
     SELECT license_id, issued_revision, issued_cause, issued_product, issued_expires_on, handled_at,

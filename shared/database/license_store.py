@@ -5,6 +5,7 @@ transaction, and after a lost connection a stored command id tells that it was c
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import asyncpg
 
@@ -14,12 +15,31 @@ from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
 from shared.contracts.replies import ReplyStatus
 from shared.contracts.topics import LICENSE_EVENTS
 from shared.database.effect_rows import effect_rows
+from shared.database.key_rows import decode_details, read_answers, remember_names
 from shared.database.lane import Lane
 from shared.database.license_statements import HISTORY, READ, WRITE
-from shared.database.pool import COMMAND_SECONDS, CONNECT_SECONDS
+from shared.database.pool import COMMAND_SECONDS, CONNECT_SECONDS, OwnConnection
+from shared.database.provider_writes import (
+    decode_service,
+    read_line,
+    result_in_line,
+    stored_open,
+    write_provider_parts,
+)
+from shared.database.usage_reports import read_usage, write_usage_reports
 from shared.domain.case import PastRevision, RevisionCause
-from shared.domain.effects import CommandEffect, Loaded, StoredLicense, StoredReply, StoredResult
+from shared.domain.effects import (
+    CommandEffect,
+    KeyAnswers,
+    KeyQuestions,
+    Loaded,
+    StoredLicense,
+    StoredReply,
+    StoredResult,
+    WaitingCommand,
+)
 from shared.domain.license import License, LicenseStatus
+from shared.domain.usage import UsageOnFile
 
 
 class PostgresLicenseStore:
@@ -58,15 +78,43 @@ class PostgresLicenseStore:
             history.setdefault(LicenseId(row["license_id"]), []).append(_past_revision(row))
         return {license_id: tuple(past) for license_id, past in history.items()}
 
+    async def load_line(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[WaitingCommand, ...]]:
+        """Return the commands that stand in line behind the open operations of the licenses, in order."""
+        asked = list(license_ids)
+        return await self._lane.run("load_line", lambda connection: read_line(connection, asked))
+
+    async def load_usage(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, UsageOnFile]:
+        """Return what is stored about the usage of every one of the licenses, all as of one moment."""
+        asked = list(license_ids)
+        return await self._lane.run("load_usage", lambda connection: read_usage(connection, asked))
+
+    async def load_keys(self, questions: KeyQuestions) -> KeyAnswers:
+        """Return what commands of the Partner API must know beside their own license."""
+        return await self._lane.run("load_keys", lambda connection: read_answers(connection, questions, _stored_key))
+
     async def store(self, effects: Sequence[CommandEffect]) -> None:
         """Write all effects in one transaction.
 
         Raises `ConflictError` when a license or a command id is no longer as it was read, and `StoreRefusedError`
         when a value cannot be stored at all; then nothing was stored. After `UnavailableError` that is not known.
         """
-        if effects:
-            rows = effect_rows(effects)
+        if not effects:
+            return
+        rows = effect_rows(effects)
+        if not any(
+            effect.concerns_provider or effect.usage is not None or effect.named is not None for effect in effects
+        ):
             await self._lane.run("store", lambda connection: connection.fetchval(WRITE, rows, LICENSE_EVENTS))
+            return
+
+        async def write_all(connection: OwnConnection) -> None:
+            async with connection.transaction():
+                await connection.fetchval(WRITE, rows, LICENSE_EVENTS)
+                await write_provider_parts(connection, effects, LICENSE_EVENTS)
+                await write_usage_reports(connection, effects)
+                await remember_names(connection, effects)
+
+        await self._lane.run("store", write_all)
 
     async def ping(self) -> None:
         """Ask for a sign of life, in turn with the batches. Raises `UnavailableError`."""
@@ -84,23 +132,42 @@ def _loaded(rows: Sequence[asyncpg.Record]) -> Loaded:
             CommandId(row["result"]["command_id"]): _result_of(row["result"], row["body"])
             for row in rows
             if row["result"] is not None
+        }
+        | {
+            CommandId(row["waiting"]["command_id"]): result_in_line(row["waiting"])
+            for row in rows
+            if row["waiting"] is not None
         },
         licenses={
             LicenseId(row["license"]["license_id"]): _stored_license(row, operations)
             for row in rows
             if row["license"] is not None
         },
+        open={
+            LicenseId(row["opened"]["license_id"]): stored_open(row["opened"])
+            for row in rows
+            if row["opened"] is not None
+        },
     )
 
 
 def _stored_license(row: asyncpg.Record, operations: Mapping[LicenseId, Mapping[Fingerprint, int]]) -> StoredLicense:
     license = row["license"]
+    stored = _stored_key(license)
+    return replace(stored, body=row["body"] or b"", operations=operations.get(license["license_id"], {}))
+
+
+def _stored_key(row: asyncpg.Record) -> StoredLicense:
+    """Return the license in a row of table `license`, without body and operations."""
     return StoredLicense(
-        license=_license_of(license),
-        version=license["version"],
-        audit_sha256=license["audit_sha256"],
-        body=row["body"] or b"",
-        operations=operations.get(license["license_id"], {}),
+        license=_license_of(row),
+        version=row["version"],
+        audit_sha256=row["audit_sha256"],
+        body=b"",
+        operations={},
+        published_sequence=row["published_sequence"],
+        key_id=row["key_id"],
+        activation_code=row["activation_code"],
     )
 
 
@@ -133,6 +200,8 @@ def _license_of(row: asyncpg.Record) -> License:
         revision=row["revision"],
         key_version=row["key_version"],
         sequence=row["sequence"],
+        service=decode_service(row["service"]),
+        key=decode_details(row["key"]),
     )
 
 

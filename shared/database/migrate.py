@@ -17,6 +17,7 @@ from shared.clock import MachineClock, SystemClock
 from shared.database.command_result_days import ensure_command_result_days
 from shared.database.failures import mapped, mapped_failures
 from shared.database.pool import Connection, OwnConnection, close, open_connection
+from shared.database.reader import READER
 from shared.errors import ConfigurationError, KeywayError, UnavailableError
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -49,6 +50,7 @@ async def migrate(database_url: str, clock: SystemClock | None = None) -> list[s
         async with mapped_failures("migrate"):
             await _take_lock(connection, clock)
             applied = await _apply(connection)
+            await connection.fetchval("SELECT let_read($1)", READER)
             await ensure_command_result_days(connection, clock.now().astimezone(UTC).date() - timedelta(days=1))
             return applied
     finally:

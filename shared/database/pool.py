@@ -1,6 +1,6 @@
 """Connections: how every one of them is opened, bounded and set up, and the pool for everything off the hot path."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias, Union
 
@@ -79,10 +79,17 @@ async def connected(database_url: str, *, command_seconds: float = COMMAND_SECON
 
 
 @asynccontextmanager
-async def open_pool(database_url: str, *, connections_max: int = POOL_CONNECTIONS_MAX) -> AsyncIterator[Pool]:
+async def open_pool(
+    database_url: str,
+    *,
+    connections_max: int = POOL_CONNECTIONS_MAX,
+    settings: Mapping[str, str] | None = None,
+    on_connect: Callable[[OwnConnection], Coroutine[None, None, None]] | None = None,
+) -> AsyncIterator[Pool]:
     """Open a pool for the block; it connects on first use, so that a process can start before its database.
 
-    Acquire with `borrowed`, which is bounded and maps failures.
+    Acquire with `borrowed`, which is bounded and maps failures. `settings` are added to `BOUNDS`; `on_connect` prepares
+    every new connection.
     """
     pool: Pool = asyncpg.create_pool(
         database_url,
@@ -90,7 +97,8 @@ async def open_pool(database_url: str, *, connections_max: int = POOL_CONNECTION
         max_size=connections_max,
         timeout=CONNECT_SECONDS,
         command_timeout=COMMAND_SECONDS,
-        server_settings=dict(BOUNDS),
+        server_settings={**BOUNDS, **(settings or {})},
+        init=on_connect,
     )
     async with mapped_failures("open pool"):
         await pool

@@ -1,8 +1,8 @@
 """Claims of a license body: deterministic, so that the same revision always reads the same.
 
-`iss`, `sub` (license id), `product`, `revision`, `exp` (noon UTC of the day after the last day), `test`, `nfr`, and
-`counters` for products with reporting. No `iat`. The signer writes members in sorted order
-(docs/protocols/isv-endpoint.md, section 11 row 28).
+`iss`, `sub` (license id), `product`, `revision`, `exp` (noon UTC of the day after the last day), `test`, `nfr`,
+`counters` for products with reporting, and `items` for keys of the Partner API. No `iat`. The signer writes members in
+sorted order (docs/protocols/isv-endpoint.md, section 11 row 28).
 """
 
 from collections.abc import Mapping
@@ -29,4 +29,8 @@ def claims_of(license: License, catalog: Catalog, *, issuer: str) -> Claims:
     product = catalog.products.get(license.product.removeprefix(NFR_PREFIX))
     if product is not None and product.counters:
         claims["counters"] = [counter.name for counter in product.counters]
+    if license.key is not None and not any(item.unmatched for item in license.key.items):
+        claims["items"] = [
+            item.item if item.quantity == 1 else f"{item.item}*{item.quantity}" for item in license.key.items
+        ]
     return claims

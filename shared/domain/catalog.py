@@ -12,6 +12,8 @@ from enum import StrEnum
 from shared.contracts.commands import LicensingModel
 
 NFR_PREFIX = "NFR-"
+FIRST_PROVIDER_ACCOUNT = "isplicense"
+"""The provider account that every installation has; more of them are a setting."""
 
 
 class Provider(StrEnum):
@@ -30,12 +32,57 @@ class CounterKind(StrEnum):
     INCREMENT = "increment"
 
 
+class BodySource(StrEnum):
+    """Whose bytes the license body is."""
+
+    SIGNED = "signed"
+    """Our own signed body."""
+    PROVIDER_KEY = "provider_key"
+    """The key that the provider gave for the service."""
+
+
 class ProductKind(StrEnum):
     """Through which protocol a product is sold."""
 
     ISV = "isv"
     KEY_ITEM = "key_item"
     """An item of a Partner API key; unknown to the ISV endpoint."""
+
+
+class ItemKind(StrEnum):
+    """What an item is to the key that holds it. Every key has exactly one item of the first two kinds."""
+
+    BASE = "base"
+    """Makes a main key."""
+    ADDITIONAL = "additional"
+    """Makes a key that may be attached to a main one."""
+    FEATURE = "feature"
+    METERED = "metered"
+    """Counted: the only kind with a quantity."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemTerms:
+    """What the Partner API must know of a key item (docs/protocols/partner-api.md 4.4)."""
+
+    kind: ItemKind
+    family: str
+    """Keys of a family hold its items; addresses and UIDs are unique within it, and a parent has one child of it."""
+    lease: bool = True
+    """False: bought for good."""
+    activatable: bool = False
+    suspendable: bool = True
+    downgradable: bool = False
+    """Whether a key of this base item may go back to a lower one."""
+    parents: tuple[str, ...] = ()
+    """Families of the keys to which a key of this base item may be attached."""
+    edition: str | None = None
+    """The edition that this base item is (partner-api 3)."""
+
+    @property
+    def is_base(self) -> bool:
+        """Whether the item makes a key."""
+        return self.kind in (ItemKind.BASE, ItemKind.ADDITIONAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +116,13 @@ class Product:
     period_months: int = 1
     """Length of one period ordered upstream; 0 is lifetime."""
     offer: ProviderOffer | None = None
+    provider_account: str = FIRST_PROVIDER_ACCOUNT
+    """Which of our accounts at the provider orders it. A module is ordered in the account of its parent's service."""
+    body: BodySource = BodySource.SIGNED
+    wind_down_days: int = 30
+    """After TERMINATE the upstream service is released only so many days later (isv-endpoint 5.4)."""
+    item: ItemTerms | None = None
+    """Set if and only if it is a key item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +153,13 @@ class Catalog:
         if product is None or product.kind is not ProductKind.ISV:
             return None
         return Listed(product, nfr)
+
+    def find_item(self, constant: str) -> tuple[Product, ItemTerms] | None:
+        """Return the key item `constant` and its terms, None for everything else."""
+        product = self.products.get(constant)
+        if product is None or product.item is None:
+            return None
+        return product, product.item
 
     def above(self, sku: str) -> frozenset[str]:
         """Return every SKU that `sku` can become by one or more declared upgrades."""

@@ -53,9 +53,11 @@ def _details(was: Product, becomes: Product) -> Iterator[str]:
         yield f"upgrades_to: {_listed(was.upgrades_to)} -> {_listed(becomes.upgrades_to)}"
     if set(was.counters) != set(becomes.counters):
         yield f"counters: {_listed(_counters(was))} -> {_listed(_counters(becomes))}"
-    for name in ("kind", "model", "provider", "period_months"):
+    for name in ("kind", "model", "provider", "provider_account", "period_months", "body", "wind_down_days"):
         if getattr(was, name) != getattr(becomes, name):
             yield f"{name}: {getattr(was, name)} -> {getattr(becomes, name)}"
+    if was.item != becomes.item:
+        yield f"item: {_item(was)} -> {_item(becomes)}"
     if was.offer != becomes.offer:
         yield f"offer: {_offer(was)} -> {_offer(becomes)}"
 
@@ -85,6 +87,13 @@ def _offer(product: Product) -> str:
     if offer is None:
         return "none"
     return ", ".join(f"{member.name} {getattr(offer, member.name)}" for member in fields(offer))
+
+
+def _item(product: Product) -> str:
+    item = product.item
+    if item is None:
+        return "none"
+    return ", ".join(f"{member.name} {getattr(item, member.name)}" for member in fields(item))
 
 
 def _listed(names: tuple[str, ...]) -> str:

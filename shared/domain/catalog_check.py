@@ -11,7 +11,18 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
 from shared.contracts.commands import LicensingModel
-from shared.domain.catalog import NFR_PREFIX, Catalog, Product, ProductKind, Provider, ProviderOffer
+from shared.domain.catalog import (
+    FIRST_PROVIDER_ACCOUNT,
+    NFR_PREFIX,
+    BodySource,
+    Catalog,
+    ItemKind,
+    ItemTerms,
+    Product,
+    ProductKind,
+    Provider,
+    ProviderOffer,
+)
 from shared.domain.catalog_document import Fault, ReadProduct, read_document
 
 SKU_LENGTH_MAX = 26
@@ -21,8 +32,11 @@ COUNTER_NAME = re.compile(r"[a-z][A-Za-z0-9]{0,63}", re.ASCII)
 PRINTABLE_WITHOUT_SPACE = re.compile(r"[!-~]+")
 PERIODS_MONTHS = (0, 1, 12)
 """Lifetime, month, year: all that is ever ordered."""
+WIND_DOWN_DAYS_MAX = 366
+ACCOUNT_NAME = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
 LICENSE_ORDER = "softexternal.order.param"
-ORDER_FUNCTIONS = (LICENSE_ORDER, "parallelslic.order.param", "addition.order.param")
+MODULE_ORDER = "addition.order.param"
+ORDER_FUNCTIONS = (LICENSE_ORDER, "parallelslic.order.param", MODULE_ORDER)
 
 Upgrades = Mapping[str, Collection[str]]
 
@@ -118,8 +132,14 @@ def _edges_between(products: Mapping[str, ReadProduct]) -> dict[str, list[str]]:
 def _product_faults(product: Product) -> Iterator[str]:
     yield from _sku_faults(product)
     yield from _counter_faults(product)
+    yield from _item_faults(product)
+    yield from _account_faults(product)
     if product.period_months not in PERIODS_MONTHS:
         yield f"period_months {product.period_months}: write 1, 12 or 0 (lifetime)"
+    if product.body is BodySource.PROVIDER_KEY and product.provider is Provider.LOCAL:
+        yield "body provider_key, but the provider is local: there is nobody else's key; remove the member"
+    if product.wind_down_days > WIND_DOWN_DAYS_MAX:
+        yield f"wind_down_days {product.wind_down_days}: at most {WIND_DOWN_DAYS_MAX}"
     match product.provider, product.offer:
         case Provider.LOCAL, None:
             pass
@@ -140,6 +160,49 @@ def _sku_faults(product: Product) -> Iterator[str]:
         yield f"SKU of {len(sku)} characters: at most {longest} for {product.kind}"
     if product.kind is ProductKind.ISV and sku.startswith(NFR_PREFIX):
         yield f"SKU begins with {NFR_PREFIX}: remove the entry, such twins follow by rule"
+
+
+def _account_faults(product: Product) -> Iterator[str]:
+    account = product.provider_account
+    if account and not ACCOUNT_NAME.fullmatch(account):
+        yield f"provider_account {account[:80]!r}: a name is 1 to 32 small letters, digits and hyphens"
+    if account == FIRST_PROVIDER_ACCOUNT:
+        return
+    if product.provider is Provider.LOCAL:
+        yield f"provider_account {account[:80]!r}, but the provider is local: remove it or name the provider"
+    if product.offer is not None and product.offer.order_function == MODULE_ORDER:
+        yield (
+            f"provider_account {account[:80]!r}, but a module is ordered where its parent's service is: "
+            "remove the member"
+        )
+
+
+def _item_faults(product: Product) -> Iterator[str]:
+    match product.kind, product.item:
+        case ProductKind.ISV, None:
+            pass
+        case ProductKind.ISV, _:
+            yield "an item, but it is sold on the ISV endpoint: remove the item or write `kind: key_item`"
+        case _, None:
+            yield "kind key_item, but no item: say what it is to a key (kind, family)"
+        case _, ItemTerms() as item:
+            if product.provider is not Provider.LOCAL:
+                yield f"kind key_item, but provider {product.provider}: key items are fulfilled here, remove it"
+            yield from _terms_faults(product, item)
+
+
+def _terms_faults(product: Product, item: ItemTerms) -> Iterator[str]:
+    if item.parents and item.kind is not ItemKind.ADDITIONAL:
+        yield f"item.parents, but the item is of kind {item.kind}: only additional keys are attached"
+    if item.kind in (ItemKind.FEATURE, ItemKind.METERED):
+        for name in ("activatable", "downgradable"):
+            if getattr(item, name):
+                yield f"item.{name}, but the item is of kind {item.kind}: only base items say so"
+        if item.edition is not None:
+            yield f"item.edition, but the item is of kind {item.kind}: only base items are editions"
+    if not item.lease and product.period_months != 0:
+        yield "item.lease is false, but period_months is not 0: what is bought for good has no period"
+    yield from (f"item.parents has {family} twice: remove one" for family in _doubles(item.parents))
 
 
 def _counter_faults(product: Product) -> Iterator[str]:
@@ -192,6 +255,8 @@ def _unlike_faults(product: Product, target: Product) -> Iterator[str]:
         ("model", product.model, target.model),
         ("provider", product.provider, target.provider),
         ("order_function", _order_function(product), _order_function(target)),
+        ("item.kind", _item_member(product, "kind"), _item_member(target, "kind")),
+        ("item.family", _item_member(product, "family"), _item_member(target, "family")),
     )
     for name, here, there in compared:
         if here and there and here != there:
@@ -200,6 +265,10 @@ def _unlike_faults(product: Product, target: Product) -> Iterator[str]:
 
 def _order_function(product: Product) -> str:
     return "none" if product.offer is None else product.offer.order_function
+
+
+def _item_member(product: Product, name: str) -> str:
+    return "" if product.item is None else str(getattr(product.item, name))
 
 
 def _doubles(values: Collection[_Value]) -> list[_Value]:

@@ -1,8 +1,9 @@
 """Form of the catalog document: nested plain values, as YAML or JSON gives them -> products, with every fault of form.
 
 A document is `{"products": [product, …]}`; the members of a product are those of `catalog.Product`, `counters` hold
-`name` and `kind`, an `offer` holds the members of `catalog.ProviderOffer`. What is left out has the default written
-there. Reading goes on after a fault, so that one look tells all of them; the rules follow in `catalog_check`.
+`name` and `kind`, an `offer` holds the members of `catalog.ProviderOffer`, an `item` those of `catalog.ItemTerms`.
+What is left out has the default written there. Reading goes on after a fault, so that one look tells all of them; the
+rules follow in `catalog_check`.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,7 +13,18 @@ from enum import StrEnum
 from typing import TypeVar
 
 from shared.contracts.commands import LicensingModel
-from shared.domain.catalog import Counter, CounterKind, Product, ProductKind, Provider, ProviderOffer
+from shared.domain.catalog import (
+    FIRST_PROVIDER_ACCOUNT,
+    BodySource,
+    Counter,
+    CounterKind,
+    ItemKind,
+    ItemTerms,
+    Product,
+    ProductKind,
+    Provider,
+    ProviderOffer,
+)
 
 PRODUCTS_MAX = 2000
 LIST_MEMBERS_MAX = 200
@@ -74,6 +86,10 @@ def _product(where: str, entry: object, faults: list[Fault]) -> ReadProduct | No
         counters=tuple(_counter(member) for member in members.nested_list("counters")),
         period_months=members.number("period_months", default=1, minimum=0),
         offer=_offer(members.nested("offer")),
+        provider_account=members.text_or("provider_account", FIRST_PROVIDER_ACCOUNT),
+        item=_item(members.nested("item")),
+        body=members.choice("body", BodySource, BodySource.SIGNED),
+        wind_down_days=members.number("wind_down_days", default=30, minimum=0),
     )
     members.finish()
     return ReadProduct(where, product) if product.sku else None
@@ -96,6 +112,24 @@ def _offer(members: "_Members | None") -> ProviderOffer | None:
     )
     members.finish()
     return offer
+
+
+def _item(members: "_Members | None") -> ItemTerms | None:
+    if members is None:
+        return None
+    terms = ItemTerms(
+        kind=members.required_choice("kind", ItemKind, ItemKind.BASE),
+        family=members.text("family"),
+        lease=members.flag("lease", default=True),
+        activatable=members.flag("activatable", default=False),
+        suspendable=members.flag("suspendable", default=True),
+        downgradable=members.flag("downgradable", default=False),
+        parents=members.texts("parents"),
+        edition=members.text("edition") if members.has("edition") else None,
+    )
+    members.taken.add("edition")
+    members.finish()
+    return terms
 
 
 @dataclass(slots=True)
@@ -126,6 +160,13 @@ class _Members:
             return ""
         return self._as_text(name, value)
 
+    def text_or(self, name: str, default: str) -> str:
+        """Return a text, `default` when it is left out."""
+        if self.has(name):
+            return self.text(name)
+        self.taken.add(name)
+        return default
+
     def _as_text(self, name: str, value: object) -> str:
         if not isinstance(value, str):
             self._fault(name, f"{_shown(value)} is not text: put it in quotes")
@@ -150,6 +191,16 @@ class _Members:
         given = "missing" if value is None else f"{_shown(value)} is unknown"
         self._fault(name, f"{given}: write {' or '.join(kinds)}")
         return stand_in
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        """Return true or false, `default` when it is left out."""
+        value = self._take(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self._fault(name, f"{_shown(value)} is neither true nor false")
+            return default
+        return value
 
     def number(self, name: str, *, default: int | None, minimum: int) -> int:
         """Return a whole number of at least `minimum`; without `default` it is required."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from shared.contracts.commands import LicensingModel
+from shared.domain.key_details import KeyDetails
+from shared.domain.provisioning import UpstreamService
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,7 @@ class LicenseIssued:
     expires_on: date
     activation_data: str | None
     reg_name: str | None
+    service: UpstreamService | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,7 @@ class LicenseRenewed:
     purchase_on: date
     activation_data: str | None
     reg_name: str | None
+    service: UpstreamService | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,7 @@ class LicenseUpgraded:
     expires_on: date
     purchase_on: date
     activation_data: str | None
+    service: UpstreamService | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +82,94 @@ class TombstoneRecorded:
     test: bool
 
 
-LicenseEvent = LicenseIssued | LicenseRenewed | LicenseUpgraded | LicenseLapsed | LicenseTerminated | TombstoneRecorded
-BODY_EVENTS = (LicenseIssued, LicenseRenewed, LicenseUpgraded)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceChanged:
+    """The upstream service is another than it was; nothing that the public sees. None: it is released."""
+
+    at: datetime
+    service: UpstreamService | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseSuspended:
+    """The license was switched off for now."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseResumed:
+    """The license was switched on again."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyIssued:
+    """A key was made through the Partner API and its first body issued."""
+
+    at: datetime
+    account: str
+    number: str
+    product: str
+    """Constant of its base item."""
+    expires_on: date
+    key: KeyDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRenewed:
+    """A key went on by one period and a new body was issued."""
+
+    at: datetime
+    active: bool
+    """Whether the new last day makes it active (it may be in the past already)."""
+    expires_on: date
+    key: KeyDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUpgraded:
+    """A key holds other items, its version rose and a new body was issued."""
+
+    at: datetime
+    product: str
+    key: KeyDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyMoved:
+    """A key belongs to another owner."""
+
+    at: datetime
+    key: KeyDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyModified:
+    """A request was carried out: what it was, and the key after all of it."""
+
+    at: datetime
+    operations: tuple[str, ...]
+    """In order of execution."""
+    key: KeyDetails
+
+
+LicenseEvent = (
+    LicenseIssued
+    | LicenseRenewed
+    | LicenseUpgraded
+    | LicenseLapsed
+    | LicenseTerminated
+    | TombstoneRecorded
+    | ServiceChanged
+    | LicenseSuspended
+    | LicenseResumed
+    | KeyIssued
+    | KeyRenewed
+    | KeyUpgraded
+    | KeyMoved
+    | KeyModified
+)
+BODY_EVENTS = (LicenseIssued, LicenseRenewed, LicenseUpgraded, KeyIssued, KeyRenewed, KeyUpgraded)
 """Events that issue a new license body, and so a revision."""

@@ -15,14 +15,24 @@ from shared.contracts.commands import LicensingModel
 from shared.contracts.identifiers import LicenseId, license_id
 from shared.domain.catalog import NFR_PREFIX
 from shared.domain.events import (
+    KeyIssued,
+    KeyModified,
+    KeyMoved,
+    KeyRenewed,
+    KeyUpgraded,
     LicenseEvent,
     LicenseIssued,
     LicenseLapsed,
     LicenseRenewed,
+    LicenseResumed,
+    LicenseSuspended,
     LicenseTerminated,
     LicenseUpgraded,
+    ServiceChanged,
     TombstoneRecorded,
 )
+from shared.domain.key_details import KeyDetails, KeyItem
+from shared.domain.provisioning import UpstreamService
 
 
 class LicenseStatus(StrEnum):
@@ -66,6 +76,10 @@ class License:
     """Last part of a Partner key number; raised by upgrades."""
     sequence: int = 0
     """Number of the latest event."""
+    service: UpstreamService | None = None
+    """What is held upstream for it, for provider products."""
+    key: KeyDetails | None = None
+    """What the Partner API knows of it; None while that API has never changed it."""
 
     @property
     def license_id(self) -> LicenseId:
@@ -87,48 +101,116 @@ class License:
 
 def evolve(license: License | None, event: LicenseEvent) -> License:
     """Return the license after `event`. Total over what `decide` emits: it never refuses."""
-    if isinstance(event, LicenseIssued | TombstoneRecorded):
+    if isinstance(event, LicenseIssued | TombstoneRecorded | KeyIssued):
         return _create(event)
     assert license is not None, "every other event follows an issue"  # noqa: S101 - decide's own guarantee
     match event:
-        case LicenseRenewed():
-            return replace(
-                license,
-                status=_moved(license.status, LicenseStatus.ACTIVE if event.active else license.status),
-                product=event.product,
-                expires_on=event.expires_on,
-                start_on=event.start_on,
-                purchase_on=event.purchase_on,
-                activation_data=event.activation_data,
-                reg_name=event.reg_name,
-                revision=license.revision + 1,
-                sequence=license.sequence + 1,
-            )
-        case LicenseUpgraded():
-            return replace(
-                license,
-                product=event.product,
-                expires_on=event.expires_on,
-                purchase_on=event.purchase_on,
-                activation_data=event.activation_data,
-                revision=license.revision + 1,
-                key_version=license.key_version + 1,
-                sequence=license.sequence + 1,
-            )
-        case LicenseLapsed():
-            return replace(license, status=_moved(license.status, LicenseStatus.LAPSED), sequence=license.sequence + 1)
-        case LicenseTerminated():
-            return replace(
-                license,
-                status=_moved(license.status, LicenseStatus.TERMINATED),
-                terminated_at=event.at,
-                sequence=license.sequence + 1,
-            )
+        case LicenseRenewed() | LicenseUpgraded():
+            return _issued_anew(license, event)
+        case KeyRenewed() | KeyUpgraded() | KeyMoved() | KeyModified():
+            return _key_changed(license, event)
+        case LicenseSuspended() | LicenseResumed() | LicenseLapsed() | LicenseTerminated():
+            return _status_changed(license, event)
+        case ServiceChanged():
+            return replace(license, service=event.service)
         case _:
             assert_never(event)
 
 
-def _create(event: LicenseIssued | TombstoneRecorded) -> License:
+def _issued_anew(license: License, event: LicenseRenewed | LicenseUpgraded) -> License:
+    issued = replace(
+        license,
+        product=event.product,
+        expires_on=event.expires_on,
+        purchase_on=event.purchase_on,
+        activation_data=event.activation_data,
+        service=event.service,
+        revision=license.revision + 1,
+        sequence=license.sequence + 1,
+        key=None if license.key is None else seen_by_owner(license.key, event),
+    )
+    match event:
+        case LicenseRenewed():
+            return replace(
+                issued,
+                status=_moved(license.status, LicenseStatus.ACTIVE if event.active else license.status),
+                start_on=event.start_on,
+                reg_name=event.reg_name,
+            )
+        case LicenseUpgraded():
+            return replace(issued, key_version=license.key_version + 1)
+        case _:
+            assert_never(event)
+
+
+def _status_changed(
+    license: License, event: LicenseSuspended | LicenseResumed | LicenseLapsed | LicenseTerminated
+) -> License:
+    changed = replace(license, sequence=license.sequence + 1)
+    match event:
+        case LicenseSuspended():
+            return replace(changed, suspended=True)
+        case LicenseResumed():
+            return replace(changed, suspended=False)
+        case LicenseLapsed():
+            return replace(changed, status=_moved(license.status, LicenseStatus.LAPSED))
+        case LicenseTerminated():
+            status = _moved(license.status, LicenseStatus.TERMINATED)
+            key = None if license.key is None else replace(license.key, modified_at=event.at)
+            return replace(changed, status=status, terminated_at=event.at, key=key)
+        case _:
+            assert_never(event)
+
+
+def _key_changed(license: License, event: KeyRenewed | KeyUpgraded | KeyMoved | KeyModified) -> License:
+    changed = replace(license, key=event.key, sequence=license.sequence + 1)
+    match event:
+        case KeyRenewed():
+            return replace(
+                changed,
+                status=_moved(license.status, LicenseStatus.ACTIVE if event.active else license.status),
+                expires_on=event.expires_on,
+                revision=license.revision + 1,
+            )
+        case KeyUpgraded():
+            return replace(
+                changed,
+                product=event.product,
+                revision=license.revision + 1,
+                key_version=license.key_version + 1,
+            )
+        case KeyMoved() | KeyModified():
+            return changed
+        case _:
+            assert_never(event)
+
+
+def seen_by_owner(key: KeyDetails, event: LicenseRenewed | LicenseUpgraded) -> KeyDetails:
+    """Return the Partner API's part after a license of the other protocol got another product or day.
+
+    Its item is the product held. The family stays: within another one somebody else may hold its address or UID, and
+    nothing that was bought may fail for that.
+    """
+    item = replace(key.items[0], item=event.product) if key.items else KeyItem(item=event.product, unmatched=True)
+    return replace(key, items=(item,), update_on=event.expires_on, modified_at=event.at)
+
+
+def _create(event: LicenseIssued | TombstoneRecorded | KeyIssued) -> License:
+    if isinstance(event, KeyIssued):
+        return License(
+            account=event.account,
+            number=event.number,
+            product=event.product,
+            model=LicensingModel.STANDARD,
+            status=LicenseStatus.ACTIVE,
+            subscription_on=event.at.date(),
+            start_on=event.at.date(),
+            purchase_on=event.at.date(),
+            expires_on=event.expires_on,
+            revision=1,
+            sequence=1,
+            key=event.key,
+        )
     if isinstance(event, TombstoneRecorded):
         return License(
             account=event.account,
@@ -153,9 +235,17 @@ def _create(event: LicenseIssued | TombstoneRecorded) -> License:
         expires_on=event.expires_on,
         activation_data=event.activation_data,
         reg_name=event.reg_name,
+        service=event.service,
         revision=1,
         sequence=1,
     )
+
+
+def _noted(license: License, event: LicenseSuspended | LicenseResumed | ServiceChanged) -> License:
+    """Return the license after something that moves no status and issues no body."""
+    if isinstance(event, ServiceChanged):
+        return replace(license, service=event.service)
+    return replace(license, suspended=isinstance(event, LicenseSuspended), sequence=license.sequence + 1)
 
 
 def _moved(current: LicenseStatus, target: LicenseStatus) -> LicenseStatus:

@@ -6,14 +6,15 @@ the first send still goes through `sending`: it is claimed, nothing is sent, and
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from http import HTTPStatus
 from typing import assert_never
 
-from shared.domain.provider_operation import Elid
+from shared.domain.provider_operation import Elid, EndService, ProviderOperation
 from shared.domain.provider_outcome import (
+    PASSING,
     Accepted,
     Confirmed,
     NotSent,
@@ -31,6 +32,8 @@ UNRESOLVED_MAX = 8
 BACK_OFF_SECONDS_MIN = 60
 BREAKER_SECONDS = 900
 """How long the breaker stays open, and the longest back-off (4.3)."""
+RELEASE_AGAIN_SECONDS = (60.0, 300.0, 1800.0, 7200.0, 43_200.0)
+"""After each refusal of a passing kind a release waits so long before it is asked for again; then people are told."""
 UNKNOWN_MAX = 3
 UNKNOWN_WITHIN_SECONDS = 60
 
@@ -60,6 +63,8 @@ class Trigger(StrEnum):
     CLAIMED = "claimed"
     NOT_SENT = "not_sent"
     """Nothing reached the wire, or the front door said not now: the attempt is over, the order stays wanted."""
+    PUT_OFF = "put_off"
+    """A release was refused for a passing reason: it stays wanted and is asked for again later."""
     CONFIRMED = "confirmed"
     REFUSED = "refused"
     SEVERAL_IDS = "several_ids"
@@ -85,6 +90,7 @@ TRANSITIONS: Mapping[OrderState, Mapping[Trigger, OrderState]] = {
     },
     OrderState.SENDING: {
         Trigger.NOT_SENT: OrderState.INTENDED,
+        Trigger.PUT_OFF: OrderState.INTENDED,
         Trigger.CONFIRMED: OrderState.CONFIRMED,
         Trigger.FOUND: OrderState.CONFIRMED,
         Trigger.REFUSED: OrderState.REFUSED,
@@ -94,6 +100,7 @@ TRANSITIONS: Mapping[OrderState, Mapping[Trigger, OrderState]] = {
     },
     OrderState.UNKNOWN: {
         Trigger.NOT_SENT: OrderState.INTENDED,
+        Trigger.PUT_OFF: OrderState.INTENDED,
         Trigger.CONFIRMED: OrderState.CONFIRMED,
         Trigger.FOUND: OrderState.CONFIRMED,
         Trigger.REFUSED: OrderState.REFUSED,
@@ -113,8 +120,8 @@ TRANSITIONS: Mapping[OrderState, Mapping[Trigger, OrderState]] = {
     OrderState.CONFIRMED: {},
     OrderState.REFUSED: {},
 }
-"""In `unknown` and `manual` the first six triggers are the attempt's own answer coming after all, its token still open.
-`manual` believes such an answer only when it brings the service: everything else there is people's to decide."""
+"""In `unknown` and `manual` the first seven triggers are the attempt's own answer coming after all, its token still
+open. `manual` believes such an answer only when it brings the service: everything else there is people's to decide."""
 
 
 class Pause(StrEnum):
@@ -141,6 +148,8 @@ class Judgement:
     """Stored with the order: it must never be released as absent."""
     look_first: bool = False
     """Look once before this judgement is applied; a service found then confirms the order instead (9.2 row 14)."""
+    again_seconds: float = 0.0
+    """How long the order waits before it is asked for again."""
 
 
 def next_state(state: OrderState, trigger: Trigger) -> OrderState | None:
@@ -185,6 +194,19 @@ def _judge_refusal(refusal: Refusal) -> Judgement:
             return Judgement(trigger=Trigger.REFUSED, refusal=refusal)
 
 
+def put_off(judgement: Judgement, operation: ProviderOperation, *, times: int) -> Judgement:
+    """Return the judgement of a refused release that is asked for again, any other as it is.
+
+    `times` counts how often it was put off before. A release may be asked for as often as need be (9.5): it charges
+    nothing, and while it is open nobody pays for the service twice. What is refused for good, or for the last time,
+    stays refused: then people are told.
+    """
+    is_passing = judgement.trigger is Trigger.REFUSED and judgement.refusal in PASSING
+    if not isinstance(operation, EndService) or not is_passing or times >= len(RELEASE_AGAIN_SECONDS):
+        return judgement
+    return replace(judgement, trigger=Trigger.PUT_OFF, again_seconds=RELEASE_AGAIN_SECONDS[times])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountState:
     """What a claim must know of the provider account."""
@@ -203,6 +225,12 @@ class ClaimObstacle(StrEnum):
     SLOT_TAKEN = "slot_taken"
     TOO_MANY_UNRESOLVED = "too_many_unresolved"
     PAUSED = "paused"
+    BUSY = "busy"
+    """As many money calls are under way as the account allows."""
+    NOT_YET = "not_yet"
+    """The last attempt was not sent: the order waits a while before the next."""
+    CANCELED = "canceled"
+    """Nobody wants it any more."""
 
 
 def obstacle_to_claim(

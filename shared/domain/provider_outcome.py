@@ -33,6 +33,21 @@ class Refusal(StrEnum):
     """Nobody wants it any more; nothing was sent, or people said so."""
 
 
+OUR_TROUBLE = frozenset(
+    {
+        Refusal.PAYMENT_REQUIRED,
+        Refusal.AUTH_FAILED,
+        Refusal.ACCESS_DENIED,
+        Refusal.TWO_FACTOR_REQUIRED,
+        Refusal.CAPTCHA,
+        Refusal.HELD_OFF,
+    }
+)
+"""Refusals that are about our account and not about what was asked: callers are told to come back later (11)."""
+PASSING = OUR_TROUBLE | {Refusal.UPSTREAM_FAULT}
+"""Refusals after which the same question may well be answered otherwise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What was observed: enough for people to judge, nothing secret."""

@@ -4,29 +4,43 @@ from datetime import UTC, datetime
 
 from shared.contracts.commands import PurchaseLicense
 from shared.contracts.outcomes import RejectionCode
-from shared.domain.catalog import Catalog, Provider
+from shared.domain.begin import begin, parent_service, server_data
+from shared.domain.case import Case, Rules
+from shared.domain.catalog import Product, Provider
 from shared.domain.decision import CurrentBody, Decision, Rejected
 from shared.domain.events import LicenseIssued
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.license import License, LicenseStatus
+from shared.domain.provisioning import UpstreamService, plan_order
 from shared.domain.refusals import listed_for, past_expiry, terminated
 from shared.domain.term import ALIKE_EXPIRY_DAYS
 
 
-def purchase(license: License | None, command: PurchaseLicense, catalog: Catalog, *, now: datetime) -> Decision:
+def purchase(case: Case, command: PurchaseLicense, rules: Rules, *, now: datetime) -> Decision:
     """Return the decision on a PURCHASE whose fingerprint is not known."""
+    license = case.license
     if license is not None and license.status is LicenseStatus.TERMINATED:
         return Decision(answer=terminated(command.number, "purchased again"))
-    listed = listed_for(catalog, command.product, command.model)
+    listed = listed_for(rules.catalog, command.product, command.model)
     if isinstance(listed, Rejected):
         return Decision(answer=listed)
     if (past := past_expiry(command.expires_on, now)) is not None:
         return Decision(answer=past)
     if license is not None:
         return _held(license, command)
-    if listed.product.provider is not Provider.LOCAL:
-        return Decision(answer=Rejected(RejectionCode.PROVIDER_NOT_AVAILABLE, {"product": command.product}))
-    return _create(command, now)
+    if listed.product.provider is Provider.LOCAL:
+        return issue(command, now=now, service=None)
+    return _order(case, command, listed.product, rules)
+
+
+def _order(case: Case, command: PurchaseLicense, product: Product, rules: Rules) -> Decision:
+    data = server_data(case, command, product, held=None)
+    if isinstance(data, Rejected):
+        return Decision(answer=data)
+    parent = parent_service(case, product, data)
+    if isinstance(parent, Rejected):
+        return Decision(answer=parent)
+    return begin(case, command, data, plan_order(product, data, parent), rules)
 
 
 def _held(license: License, command: PurchaseLicense) -> Decision:
@@ -46,7 +60,8 @@ def _is_alike(license: License, command: PurchaseLicense) -> bool:
     )
 
 
-def _create(command: PurchaseLicense, now: datetime) -> Decision:
+def issue(command: PurchaseLicense, *, now: datetime, service: UpstreamService | None) -> Decision:
+    """Return the decision that creates the license; `service` is what was ordered upstream for it."""
     today = now.astimezone(UTC).date()
     start_on = command.start_on or today
     issued = LicenseIssued(
@@ -62,5 +77,6 @@ def _create(command: PurchaseLicense, now: datetime) -> Decision:
         expires_on=command.expires_on,
         activation_data=command.activation_data,
         reg_name=command.reg_name,
+        service=service,
     )
     return Decision(answer=CurrentBody(fingerprint_of(command)), events=(issued,))

@@ -7,30 +7,48 @@ from datetime import UTC, datetime
 
 from shared.contracts.commands import RenewLicense
 from shared.contracts.outcomes import RejectionCode
-from shared.domain.case import Case, PastRevision, RevisionCause
+from shared.domain.begin import begin, server_data
+from shared.domain.case import Case, PastRevision, RevisionCause, Rules
 from shared.domain.catalog import Catalog
 from shared.domain.decision import Alert, AlertKind, CurrentBody, Decision, Rejected
 from shared.domain.events import LicenseRenewed
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.license import License, LicenseStatus
+from shared.domain.open_operation import Attention, AttentionKind
+from shared.domain.provisioning import UpstreamService, plan_renewal
 from shared.domain.refusals import earlier_expiry, listed_for, other_test_flag, past_expiry, terminated, unknown
 from shared.domain.term import is_due
 
 
-def renew(case: Case, command: RenewLicense, catalog: Catalog, *, now: datetime) -> Decision:
+def renew(case: Case, command: RenewLicense, rules: Rules, *, now: datetime) -> Decision:
     """Return the decision on a RENEW whose fingerprint is not known."""
     license = case.license
-    if license is None:
-        return Decision(answer=unknown(command.number))
-    if license.status is LicenseStatus.TERMINATED:
-        return Decision(answer=terminated(command.number, "renewed"))
+    if license is None or license.status is LicenseStatus.TERMINATED:
+        answer = unknown(command.number) if license is None else terminated(command.number, "renewed")
+        return Decision(answer=answer)
     lost_upgrade = _lost_upgrade(case, command)
-    refusal = _refusal(license, command, catalog, now, lost_upgrade=lost_upgrade)
+    if lost_upgrade is not None and license.service is not None:
+        return _lost_upstream(license, command)
+    refusal = _refusal(license, command, rules.catalog, now, lost_upgrade=lost_upgrade)
     if refusal is not None:
         return Decision(answer=refusal)
-    alerts = _alerts(license, command, lost_upgrade)
+    if license.service is not None:
+        return _renew_upstream(case, command, license, license.service, rules, now)
     if lost_upgrade is None and command.expires_on == license.expires_on:
+        alerts = _alerts(license, command, lost_upgrade)
         return Decision(answer=CurrentBody(fingerprint_of(command)), alerts=alerts)
+    return prolong(license, command, now=now, service=None, lost_upgrade=lost_upgrade)
+
+
+def prolong(
+    license: License,
+    command: RenewLicense,
+    *,
+    now: datetime,
+    service: UpstreamService | None,
+    lost_upgrade: PastRevision | None = None,
+) -> Decision:
+    """Return the decision that sets the day and issues a body; `service` is what is held upstream from now on."""
     today = now.astimezone(UTC).date()
     renewed = LicenseRenewed(
         at=now,
@@ -41,13 +59,33 @@ def renew(case: Case, command: RenewLicense, catalog: Catalog, *, now: datetime)
         purchase_on=command.purchase_on or today,
         activation_data=command.activation_data or license.activation_data,
         reg_name=command.reg_name or license.reg_name,
+        service=service,
     )
     return Decision(
         answer=CurrentBody(fingerprint_of(command)),
         events=(renewed,),
-        alerts=alerts,
+        alerts=_alerts(license, command, lost_upgrade),
         forget_operations_after=None if lost_upgrade is None else lost_upgrade.revision,
     )
+
+
+def _renew_upstream(
+    case: Case, command: RenewLicense, license: License, service: UpstreamService, rules: Rules, now: datetime
+) -> Decision:
+    """Renew a provider product: prolong and change upstream what has to be, then as any other (isplicense 9.5)."""
+    listed = rules.catalog.find(license.product)
+    if listed is None:
+        return Decision(answer=Rejected(RejectionCode.PRODUCT_UNKNOWN, {"product": license.product}))
+    data = server_data(case, command, listed.product, held=service)
+    if isinstance(data, Rejected):
+        return Decision(answer=data)
+    steps = plan_renewal(listed.product, service, data, command.expires_on)
+    if steps:
+        return begin(case, command, data, steps, rules)
+    if command.expires_on == license.expires_on:
+        alerts = _alerts(license, command, None)
+        return Decision(answer=CurrentBody(fingerprint_of(command)), alerts=alerts)
+    return prolong(license, command, now=now, service=service)
 
 
 def _refusal(
@@ -78,6 +116,16 @@ def _lost_upgrade(case: Case, command: RenewLicense) -> PastRevision | None:
         if past.cause is not RevisionCause.UPGRADED:
             return None
     return None
+
+
+def _lost_upstream(license: License, command: RenewLicense) -> Decision:
+    """Refuse to go back to a product whose service upstream is released already; people see to it."""
+    text = f"upgrade to {license.product} never reached the caller, who renews {command.product}"
+    details = {"number": command.number, "held": license.product, "product": command.product}
+    return Decision(
+        answer=Rejected(RejectionCode.UPGRADE_LOST_UPSTREAM, details),
+        attention=(Attention(AttentionKind.UPGRADE_LOST, text),),
+    )
 
 
 def _alerts(license: License, command: RenewLicense, lost_upgrade: PastRevision | None) -> tuple[Alert, ...]:

@@ -1,22 +1,31 @@
-"""GET-INFO: who may be asked for usage (docs/protocols/isv-endpoint.md 5.5, 7, section 11 rows 16 to 18).
+"""GET-INFO: the figures of a license, or why there are none (docs/protocols/isv-endpoint.md 5.5, 7, section 11 row 16).
 
-Counters are not kept yet, so a question that could be answered is "temporarily unavailable"; zeros are never invented.
+A test license and one not for resale are told their real numbers; a terminated one reports none. What the account
+may not know, or what no product reports, is refused before any figure is looked at.
 """
+
+from datetime import datetime
 
 from shared.contracts.commands import ReportUsage
 from shared.contracts.outcomes import RejectionCode
-from shared.domain.catalog import NFR_PREFIX, Catalog
+from shared.domain.case import Case
+from shared.domain.catalog import NFR_PREFIX, Catalog, Counter
 from shared.domain.decision import Decision, Rejected
 from shared.domain.license import License, LicenseStatus
 from shared.domain.refusals import other_test_flag, unknown
+from shared.domain.usage import told
 
 
-def report_usage(license: License | None, command: ReportUsage, catalog: Catalog) -> Decision:
+def report_usage(case: Case, command: ReportUsage, catalog: Catalog, *, now: datetime) -> Decision:
     """Return the decision on a GET-INFO."""
-    return Decision(answer=_refusal(license, command, catalog) or Rejected(RejectionCode.USAGE_UNAVAILABLE))
+    counters = _counters(case.license, command, catalog)
+    if isinstance(counters, Rejected):
+        return Decision(answer=counters)
+    figures = told(counters, case.usage, command.usage_ends, now=now)
+    return Decision(answer=Rejected(RejectionCode.USAGE_UNAVAILABLE) if figures is None else figures)
 
 
-def _refusal(license: License | None, command: ReportUsage, catalog: Catalog) -> Rejected | None:
+def _counters(license: License | None, command: ReportUsage, catalog: Catalog) -> tuple[Counter, ...] | Rejected:
     if license is None:
         return unknown(command.number)
     if license.status is LicenseStatus.TERMINATED:
@@ -31,4 +40,4 @@ def _refusal(license: License | None, command: ReportUsage, catalog: Catalog) ->
             RejectionCode.PRODUCT_MISMATCH,
             {"number": command.number, "held": license.product, "product": command.product},
         )
-    return other_test_flag(license, command.test)
+    return other_test_flag(license, command.test) or listed.product.counters

@@ -1,5 +1,6 @@
 """Calendar rules of a license: when it ends, and how long "now" may lag behind a date."""
 
+from calendar import monthrange
 from datetime import UTC, date, datetime, time, timedelta
 
 ALIKE_EXPIRY_DAYS = 3
@@ -24,3 +25,11 @@ def is_due(expires_on: date, now: datetime) -> bool:
 def is_past(expires_on: date, now: datetime) -> bool:
     """Whether a requested last day is too old: before yesterday, UTC (isv-endpoint 4.3)."""
     return expires_on < (now.astimezone(UTC) - timedelta(days=1)).date()
+
+
+def months_later(day: date, months: int) -> date:
+    """Return the same day of the month `months` later, or that month's last day when it is shorter."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    if year > date.max.year:
+        return date.max
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))

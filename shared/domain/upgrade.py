@@ -4,12 +4,14 @@ from datetime import UTC, datetime
 
 from shared.contracts.commands import UpgradeLicense
 from shared.contracts.outcomes import RejectionCode
-from shared.domain.case import Rules
+from shared.domain.begin import begin, parent_service, server_data
+from shared.domain.case import Case, Rules
 from shared.domain.catalog import Listed
 from shared.domain.decision import Alert, AlertKind, CurrentBody, Decision, Rejected
 from shared.domain.events import LicenseUpgraded
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.license import License, LicenseStatus
+from shared.domain.provisioning import UpstreamService, plan_change, plan_order
 from shared.domain.refusals import (
     earlier_expiry,
     listed_for,
@@ -20,22 +22,32 @@ from shared.domain.refusals import (
 )
 
 
-def upgrade(license: License | None, command: UpgradeLicense, rules: Rules, *, now: datetime) -> Decision:
+def upgrade(case: Case, command: UpgradeLicense, rules: Rules, *, now: datetime) -> Decision:
     """Return the decision on an UPGRADE whose fingerprint is not known."""
+    license = case.license
     if license is None or license.expires_on is None:
         return Decision(answer=_state_refusal(license, command) or unknown(command.number))
     refusal = _state_refusal(license, command) or _request_refusal(license, command, rules, now)
     if refusal is not None:
         return Decision(answer=refusal)
+    if license.service is not None:
+        return _upgrade_upstream(case, command, license, license.service, rules, now)
     if command.product == license.product:
         return Decision(answer=CurrentBody(fingerprint_of(command)))
+    return switch(license, command, now=now, service=None)
+
+
+def switch(license: License, command: UpgradeLicense, *, now: datetime, service: UpstreamService | None) -> Decision:
+    """Return the decision that makes the license the new product; `service` is what is held upstream from now on."""
     expires_on = command.expires_on or license.expires_on
+    assert expires_on is not None  # noqa: S101 - only a tombstone has none, and it is never upgraded
     upgraded = LicenseUpgraded(
         at=now,
         product=command.product,
         expires_on=expires_on,
         purchase_on=command.purchase_on or now.astimezone(UTC).date(),
         activation_data=command.activation_data or license.activation_data,
+        service=service,
     )
     moved = (
         (
@@ -47,6 +59,33 @@ def upgrade(license: License | None, command: UpgradeLicense, rules: Rules, *, n
         else ()
     )
     return Decision(answer=CurrentBody(fingerprint_of(command)), events=(upgraded,), alerts=moved)
+
+
+def _upgrade_upstream(
+    case: Case, command: UpgradeLicense, license: License, service: UpstreamService, rules: Rules, now: datetime
+) -> Decision:
+    """Upgrade a provider product: order the new one, and only when it is confirmed release the old one.
+
+    The other order would leave the customer without a service when the new one is refused.
+    """
+    target = rules.catalog.find(command.product)
+    if target is None:
+        return Decision(answer=Rejected(RejectionCode.PRODUCT_UNKNOWN, {"product": command.product}))
+    data = server_data(case, command, target.product, held=service)
+    if isinstance(data, Rejected):
+        return Decision(answer=data)
+    if target.product.sku == service.sku:
+        steps = plan_change(target.product, service, data)
+    else:
+        parent = parent_service(case, target.product, data)
+        if isinstance(parent, Rejected):
+            return Decision(answer=parent)
+        steps = plan_order(target.product, data, parent)
+    if steps:
+        return begin(case, command, data, steps, rules)
+    if command.product == license.product:
+        return Decision(answer=CurrentBody(fingerprint_of(command)))
+    return switch(license, command, now=now, service=service)
 
 
 def _state_refusal(license: License | None, command: UpgradeLicense) -> Rejected | None:

@@ -1,4 +1,4 @@
-"""Is this process alive, and is it ready? Probes, the admin pages `/livez`, `/readyz`, `/metrics`, and their server.
+"""Is this process alive, and is it ready? Probes, the admin pages and their server.
 
 Ready means that every dependency answered *lately*: a probe that is not refreshed within its time goes stale by itself,
 so a loop that hangs shows without anybody noticing it first.
@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from shared.clock import SystemClock
+from shared.contracts.asyncapi import asyncapi_json
 
 STOP_SECONDS = 1.0
 
@@ -100,7 +101,7 @@ def _line(probe: Probe) -> dict[str, str | bool | float | None]:
 
 
 def ops_application(readiness: Readiness, registry: CollectorRegistry) -> web.Application:
-    """Return the admin application with `/livez`, `/readyz` and `/metrics`; callers may add routes before serving."""
+    """Return the admin application: `/livez`, `/readyz`, `/metrics`, `/asyncapi.json`; callers may add routes."""
 
     async def livez(_request: web.Request) -> web.Response:
         return web.Response(text="alive\n")
@@ -112,8 +113,12 @@ def ops_application(readiness: Readiness, registry: CollectorRegistry) -> web.Ap
     async def metrics(_request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
+    async def asyncapi(_request: web.Request) -> web.Response:
+        return web.Response(body=asyncapi_json(), content_type="application/json")
+
     application = web.Application()
     application.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    application.add_routes([web.get("/asyncapi.json", asyncapi)])
     application.on_response_prepare.append(_without_server_name)
     return application
 

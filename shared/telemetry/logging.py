@@ -11,12 +11,13 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
 from hashlib import sha256
 from types import TracebackType
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from uuid import UUID
 
 import orjson
@@ -38,7 +39,17 @@ EVENT_NAME = re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*")
 ALLOWED_FIELDS = frozenset(
     (
         # which thing it is about
-        *("account", "license_id", "product", "role", "username_known", "kid", "catalog_version", "migration"),
+        *(
+            "account",
+            "provider_account",
+            "license_id",
+            "product",
+            "role",
+            "username_known",
+            "kid",
+            "catalog_version",
+            "migration",
+        ),
         *("command_id", "correlation_id", "causation_id", "event_id", "event_type", "command_type", "sequence"),
         *("topic", "partition", "partitions", "offset", "group", "reply_partition", "slot", "generation", "member"),
         *("process", "name", "pid", "host", "port", "address", "path", "route", "method", "check", "dependency"),
@@ -81,7 +92,7 @@ def configure_logging(level: str, process: str, *, stream: BinaryIO | None = Non
             structlog.processors.JSONRenderer(serializer=_to_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.BytesLoggerFactory(target),
+        logger_factory=structlog.BytesLoggerFactory(cast("BinaryIO", _Outlet(target))),
         cache_logger_on_first_use=False,
     )
     root = logging.getLogger()
@@ -91,6 +102,21 @@ def configure_logging(level: str, process: str, *, stream: BinaryIO | None = Non
     root.setLevel(max(threshold, logging.INFO))
     for library, least in _LIBRARY_LEVELS.items():
         logging.getLogger(library).setLevel(max(least, threshold))
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class _Outlet:
+    """Where lines go. A full disk or a reader that has gone costs the line, never the request that it tells of."""
+
+    stream: BinaryIO
+
+    def write(self, line: bytes) -> None:
+        with suppress(OSError, ValueError):
+            self.stream.write(line)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self.stream.flush()
 
 
 def redact(_logger: WrappedLogger, _method: str, fields: EventDict) -> EventDict:

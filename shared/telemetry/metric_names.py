@@ -227,6 +227,112 @@ LICENSE_ALERTS = MetricDefinition(
     meaning="Findings about licenses that people should look at, by kind",
     labels=("kind",),
 )
+WORKER_OUTBOX_ROWS = MetricDefinition(
+    name="keyway_worker_outbox_rows_total",
+    kind=MetricKind.COUNTER,
+    unit="rows",
+    meaning="Outbox rows after their commit, by what the worker did (published, left to the relay)",
+    labels=("outcome",),
+)
+RELAY_ACTIVE = MetricDefinition(
+    name="keyway_relay_active",
+    kind=MetricKind.GAUGE,
+    unit="processes",
+    meaning="1 for the relay that publishes, 0 for one that stands by",
+)
+RELAY_PUBLISHED = MetricDefinition(
+    name="keyway_relay_published_total",
+    kind=MetricKind.COUNTER,
+    unit="rows",
+    meaning="Outbox rows that the relay published because nobody had within its grace",
+)
+RELAY_FAILED = MetricDefinition(
+    name="keyway_relay_failed_total",
+    kind=MetricKind.COUNTER,
+    unit="rounds",
+    meaning="Rounds of the relay that a machine spoiled; nothing is lost by one",
+)
+RELAY_OLDEST_SECONDS = MetricDefinition(
+    name="keyway_relay_oldest_seconds",
+    kind=MetricKind.GAUGE,
+    unit="seconds",
+    meaning="Age of the oldest unpublished outbox row; alert above 5",
+)
+SCHEDULER_ACTIVE = MetricDefinition(
+    name="keyway_scheduler_active",
+    kind=MetricKind.GAUGE,
+    unit="processes",
+    meaning="1 for the scheduler that works, 0 for one that stands by",
+)
+SCHEDULER_SENT = MetricDefinition(
+    name="keyway_scheduler_sent_total",
+    kind=MetricKind.COUNTER,
+    unit="records",
+    meaning="Records sent because something was due, by kind (bell, sweep, lapse, close)",
+    labels=("kind",),
+)
+SCHEDULER_FAILED = MetricDefinition(
+    name="keyway_scheduler_failed_total",
+    kind=MetricKind.COUNTER,
+    unit="rounds",
+    meaning="Rounds of the scheduler that a machine spoiled; what was due stays due",
+)
+PROVIDER_CALL_SECONDS = MetricDefinition(
+    name="keyway_provider_call_seconds",
+    kind=MetricKind.HISTOGRAM,
+    unit="seconds",
+    meaning="Calls to the panel by what came back (document, unreadable, http_error, broken, not_sent)",
+    labels=("result",),
+    buckets=(0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0),
+)
+PROVIDER_HOSTILE_ANSWERS = MetricDefinition(
+    name="keyway_provider_hostile_answers_total",
+    kind=MetricKind.COUNTER,
+    unit="answers",
+    meaning="Answers refused as an attack on their reader; any is worth a look",
+)
+PROVIDER_ORDERS_MOVED = MetricDefinition(
+    name="keyway_provider_orders_moved_total",
+    kind=MetricKind.COUNTER,
+    unit="orders",
+    meaning="Orders by the state that they moved to; alert on manual",
+    labels=("state",),
+)
+PROVIDER_ORDERS_WAITING = MetricDefinition(
+    name="keyway_provider_orders_deferred_total",
+    kind=MetricKind.COUNTER,
+    unit="orders",
+    meaning="Orders left for later: paused account, doubtful lists, as many calls out as allowed",
+)
+PROVIDER_SWEEPS = MetricDefinition(
+    name="keyway_provider_sweeps_total",
+    kind=MetricKind.COUNTER,
+    unit="sweeps",
+    meaning="Comparisons with the provider, by how they ended (done, failed); alert when none is done for 15 minutes",
+    labels=("outcome",),
+)
+PROVIDER_FINDINGS_TOLD = MetricDefinition(
+    name="keyway_provider_findings_told_total",
+    kind=MetricKind.COUNTER,
+    unit="findings",
+    meaning="Differences from the provider that people were told of; alert on any",
+)
+
+USAGE_EVENTS = MetricDefinition(
+    name="keyway_usage_events_total",
+    kind=MetricKind.COUNTER,
+    unit="events",
+    meaning="Usage events read, by outcome (counted, adjusted, duplicate, set_aside)",
+    labels=("outcome",),
+)
+
+INTAKE_REQUESTS = MetricDefinition(
+    name="keyway_intake_requests_total",
+    kind=MetricKind.COUNTER,
+    unit="requests",
+    meaning="Readable public requests, by what became of them (handed over as a command, repeated by their sender)",
+    labels=("outcome",),
+)
 
 ALL_METRICS = tuple(value for value in tuple(globals().values()) if isinstance(value, MetricDefinition))
 """In the order written here: docs and tests walk over it."""

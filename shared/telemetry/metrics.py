@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from shared.contracts.outcomes import RejectionCode
 from shared.contracts.replies import ReplyStatus
 from shared.domain.decision import AlertKind
+from shared.domain.provider_order import OrderState
+from shared.domain.usage import UsageFault
 from shared.telemetry import metric_names as names
 from shared.telemetry.metric_names import MetricDefinition, MetricKind
 
@@ -36,11 +38,23 @@ class RetriedStep(StrEnum):
     HANDLE = "handle"
     REPLY = "reply"
     DEAD_LETTER = "dead_letter"
+    COMMAND = "command"
+
+
+class UsageOutcome(StrEnum):
+    """What became of a usage event."""
+
+    COUNTED = "counted"
+    ADJUSTED = "adjusted"
+    """Counted into an open month, because its own was closed."""
+    DUPLICATE = "duplicate"
+    SET_ASIDE = "set_aside"
 
 
 DEAD_LETTER_REASONS = (
     *("not_json", "version", "unknown_type", "envelope", "payload", "header", "record_format"),
     *("id_reuse", "not_storable", "reader_fault", "handler_fault"),
+    *UsageFault,
 )
 OTHER_REASON = "other"
 
@@ -116,6 +130,8 @@ class WorkerMetrics:
     conflicts: Counter
     alerts: Mapping[str, Counter]
     """By `AlertKind`."""
+    outbox_rows: Mapping[str, Counter]
+    """`published` right after the commit, or `left` to the relay."""
 
     @classmethod
     def bound_to(cls, registry: CollectorRegistry) -> Self:
@@ -143,11 +159,38 @@ class WorkerMetrics:
             ),
             conflicts=counter(registry, names.WORKER_CONFLICTS),
             alerts=counters_by(registry, names.LICENSE_ALERTS, AlertKind),
+            outbox_rows=counters_by(registry, names.WORKER_OUTBOX_ROWS, ("published", "left")),
         )
 
     def dead_letter(self, reason: str) -> None:
         """Count a dead letter; reasons not declared are counted together as `other`."""
         self.dead_letters.get(reason, self.dead_letters[OTHER_REASON]).inc()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsageMetrics:
+    """What a usage worker counts beside `WorkerMetrics`."""
+
+    events: Mapping[str, Counter]
+    """By `UsageOutcome`."""
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a usage worker with `registry`."""
+        return cls(events=counters_by(registry, names.USAGE_EVENTS, UsageOutcome))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntakeMetrics:
+    """What an intake worker counts beside `WorkerMetrics`."""
+
+    requests: Mapping[str, Counter]
+    """`handed_over` as a command, `repeated` by its sender."""
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of an intake worker with `registry`."""
+        return cls(requests=counters_by(registry, names.INTAKE_REQUESTS, ("handed_over", "repeated")))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,4 +227,73 @@ class GatewayMetrics:
             credential_checks=counters_by(
                 registry, names.GATEWAY_CREDENTIAL_CHECKS, ("cached", "verified", "wrong", "overloaded")
             ),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayMetrics:
+    """What a relay counts."""
+
+    active: Gauge
+    published: Counter
+    failed: Counter
+    oldest_seconds: Gauge
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a relay with `registry`."""
+        return cls(
+            active=gauge(registry, names.RELAY_ACTIVE),
+            published=counter(registry, names.RELAY_PUBLISHED),
+            failed=counter(registry, names.RELAY_FAILED),
+            oldest_seconds=gauge(registry, names.RELAY_OLDEST_SECONDS),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulerMetrics:
+    """What a scheduler counts."""
+
+    active: Gauge
+    sent: Mapping[str, Counter]
+    """`bell`, `sweep`, `lapse` and `close`."""
+    failed: Counter
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a scheduler with `registry`."""
+        return cls(
+            active=gauge(registry, names.SCHEDULER_ACTIVE),
+            sent=counters_by(registry, names.SCHEDULER_SENT, ("bell", "sweep", "lapse", "close")),
+            failed=counter(registry, names.SCHEDULER_FAILED),
+        )
+
+
+PROVIDER_RESULTS = ("document", "unreadable", "http_error", "broken", "not_sent")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderMetrics:
+    """What a provider worker counts beside its lane."""
+
+    call_seconds: Mapping[str, Histogram]
+    """By `PROVIDER_RESULTS`."""
+    hostile_answers: Counter
+    moved: Mapping[str, Counter]
+    """By `OrderState`."""
+    deferred: Counter
+    sweeps: Mapping[str, Counter]
+    """`done` and `failed`."""
+    findings_told: Counter
+
+    @classmethod
+    def bound_to(cls, registry: CollectorRegistry) -> Self:
+        """Register the metrics of a provider worker with `registry`."""
+        return cls(
+            call_seconds=histograms_by(registry, names.PROVIDER_CALL_SECONDS, PROVIDER_RESULTS),
+            hostile_answers=counter(registry, names.PROVIDER_HOSTILE_ANSWERS),
+            moved=counters_by(registry, names.PROVIDER_ORDERS_MOVED, OrderState),
+            deferred=counter(registry, names.PROVIDER_ORDERS_WAITING),
+            sweeps=counters_by(registry, names.PROVIDER_SWEEPS, ("done", "failed")),
+            findings_told=counter(registry, names.PROVIDER_FINDINGS_TOLD),
         )

@@ -25,7 +25,11 @@ EXAMPLE = dict(
     if line and not line.startswith("#")
 )
 VARIABLE = re.compile(r"(?<!\$)\$\{([A-Z_]+)(?::[-?]([^}]*))?\}")
-OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("keyway:")}
+OURS = {
+    name: service
+    for name, service in SERVICES.items()
+    if service["image"].startswith("keyway:") and name != "sandbox"  # stands for somebody else's machine
+}
 ONE_SHOTS = {name for name, service in SERVICES.items() if service.get("restart") == "no"}
 PINNED = re.compile(r"^[a-z0-9/.-]+(:[0-9][A-Za-z0-9.-]*(@sha256:[0-9a-f]{64})?|@sha256:[0-9a-f]{64})$")
 

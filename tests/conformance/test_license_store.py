@@ -180,6 +180,8 @@ class LicenseStoreSuite:
                 audit_sha256=effect.write.audit_sha256,
                 body=BODY_1,
                 operations={FINGERPRINTS[0]: 1},
+                key_id=10_000_001,
+                activation_code=effect.write.activation_code,
             )
         }
 

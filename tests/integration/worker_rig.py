@@ -37,12 +37,14 @@ from shared.contracts.topics import (
 )
 from shared.errors import UnavailableError
 from shared.kafka import ConsumedRecord, RecordProducer, command_producer, dead_letter_producer, reply_producer
+from shared.kafka_ending import cut_off
 from shared.settings import Settings
 from shared.telemetry.health import Readiness
 from shared.telemetry.logging import configure_logging
 from shared.telemetry.metrics import WorkerMetrics
 from tests.builders import a_purchase
-from workers.license.handler import Handled, ReceivedCommand
+from workers.license.case_file import ReceivedCommand
+from workers.license.sheet import Handled
 from workers.license.subscriber import Surroundings, license_commands
 from workers.runtime.consumption import Consumption
 from workers.runtime.process import run_process
@@ -139,7 +141,7 @@ class RunningWorker:
         """Stop at once: nothing is drained, committed or said to the group."""
         consumer = self.consumption.subscription.consumer
         assert consumer is not None
-        await consumer._client.close()  # type: ignore[attr-defined] # the sudden death of the connection
+        await cut_off(consumer)  # the sudden death of the connection
         self.task.cancel()
         with suppress(asyncio.CancelledError, BaseExceptionGroup):
             await self.task

@@ -1,6 +1,7 @@
 """One complete Keyway for all process tests of a session: two gateways, durable servers, a short reply budget."""
 
 import itertools
+import json
 import os
 import secrets
 import shutil
@@ -15,6 +16,14 @@ from keyway.ka.local_stack import Stack, own_stack
 from tests.process.whole_stack import BUDGET_SECONDS, WholeStack, move_clock
 
 STORY_BEGINS = "2027-02-05"
+FURTHER_ACCOUNTS = ("second", "third", "fourth")
+
+
+def further_accounts() -> list[dict[str, str]]:
+    """Three accounts of the stack's own panel beside the first; products are in them where a test's catalog says so."""
+    return [
+        {"name": name, "user": f"keyway-{name}", "password": secrets.token_urlsafe(24)} for name in FURTHER_ACCOUNTS
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +31,11 @@ def started_stack() -> Iterator[Stack]:
     """`keyway up` with its business clock on the first day of the protocol page's examples."""
     state = Path(tempfile.mkdtemp(prefix="keyway-process-", dir="/var/tmp"))
     state.chmod(0o711)  # the uid that runs PostgreSQL for root must get through
-    environment = {**os.environ, "KEYWAY_REPLY_BUDGET_SECONDS": str(BUDGET_SECONDS)}
+    environment = {
+        **os.environ,
+        "KEYWAY_REPLY_BUDGET_SECONDS": str(BUDGET_SECONDS),
+        "KEYWAY_PROVIDER_ISPLICENSE_ACCOUNTS": json.dumps(further_accounts()),
+    }
     try:
         with own_stack(state, "--gateways", "2", environment=environment) as stack:
             move_clock(state, STORY_BEGINS)

@@ -25,6 +25,7 @@ class DummyWorld:
     accounts: Mapping[str, tuple[str, str]]
     signing_keys_file: Path
     clock_offset_file: Path
+    panel_password_file: Path
 
 
 class Lines:
@@ -42,7 +43,7 @@ async def prepare(settings: Settings, state: Path) -> DummyWorld:
     assert settings.kafka_session_timeout_seconds == 3
     assert settings.require_database_url()
     assert settings.require_kafka_bootstrap()
-    return DummyWorld({"ka": ("ka", "dummy-secret")}, state / "keys", state / "offset")
+    return DummyWorld({"ka": ("ka", "dummy-secret")}, state / "keys", state / "offset", state / "pw")
 
 
 async def serve() -> None:

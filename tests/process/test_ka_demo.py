@@ -1,17 +1,20 @@
-"""`keyway demo` plays its month on a stack that runs, says so, and gives the clock back."""
+"""`keyway demo` plays its acts on a stack that runs, says so, and gives the clock back."""
 
 import asyncio
+import re
 import sys
 
 import pytest
 
-from keyway.ka.month import STANDARD_MONTH
+from keyway.ka.acts import ACTS
 from tests.process.whole_stack import WholeStack
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(300)]
+
+FIGURES = '"usage":{"sentGigabytes":4,"receivedGigabytes":12}'
 
 
-async def test_demo_plays_the_whole_month_on_a_running_stack(stack: WholeStack) -> None:
+async def test_demo_plays_every_act_on_a_running_stack(stack: WholeStack) -> None:
     offset_file = stack.state / "clock-offset"
     before = offset_file.read_text()
     process = await asyncio.create_subprocess_exec(
@@ -21,6 +24,10 @@ async def test_demo_plays_the_whole_month_on_a_running_stack(stack: WholeStack) 
     output, _ = await process.communicate()
     told = output.decode()
     assert process.returncode == 0, told
-    assert all(step.title in told for step in STANDARD_MONTH)
+    assert all(act.title in told and all(step.title in told for step in act.steps) for act in ACTS), told
+    followed = [int(number) for number in re.findall(r"=> event (\d+): ", told)]
+    assert followed == [number for act in ACTS for number in range(1, sum(len(step.events) for step in act.steps) + 1)]
+    assert FIGURES in told
+    assert re.search(r"\$\$ the provider's ledger on service \d+: order 5.00, prolong 5.00; ended", told), told
     assert stack.now().secret not in told
     assert offset_file.read_text() == before

@@ -13,6 +13,7 @@ from keyway.cli.up import worker_counts
 from keyway.localstack.layout import Wanted, assign_ports
 from keyway.localstack.ports import PortReservations, holder_of
 from keyway.localstack.processes import LocalStackError
+from keyway.localstack.roles import WORKER_ROLES
 from tests.process.running_stack import launch
 
 WANTED = Wanted(gateways=2, workers={"license": 2}, own_kafka=True, own_postgres=True)
@@ -78,9 +79,11 @@ def test_up_on_a_taken_fixed_port_fails_with_one_sentence_and_starts_nothing(tmp
 
 
 def test_workers_are_counted_as_asked_and_unknown_roles_refused() -> None:
-    assert worker_counts("", "") == {"license": 1}
-    assert worker_counts("license=4", "") == {"license": 4}
-    assert worker_counts("", "license") == {"license": 0}
-    for workers, without in (("licence=1", ""), ("license", ""), ("license=-1", ""), ("license=²", ""), ("", "relay")):
+    everything = {role.name: role.count for role in WORKER_ROLES}
+    assert everything == dict.fromkeys(("license", "provider", "usage", "intake", "relay", "scheduler"), 1)
+    assert worker_counts("", "") == everything
+    assert worker_counts("license=4", "") == {**everything, "license": 4}
+    assert worker_counts("", "license,relay") == {**everything, "license": 0, "relay": 0}
+    for workers, without in (("licence=1", ""), ("license", ""), ("license=-1", ""), ("license=²", ""), ("", "sales")):
         with pytest.raises(typer.BadParameter):
             worker_counts(workers, without)

@@ -51,13 +51,16 @@ def test_counter_gone_or_of_another_kind_strands_and_counter_added_does_not() ->
     assert (change.kind, change.strands) == (ChangeKind.CHANGED, ())
 
 
+BASE = {"kind": "base", "family": "plesk"}
+
+
 def test_other_kind_model_or_provider_strands() -> None:
     ordered = {"provider": "isplicense", "offer": {"order_function": "softexternal.order.param", "pricelist": 1}}
     (provider,) = changes_between(catalog(GOLD), catalog({**GOLD, **ordered}))
     assert provider.strands == ("provider changes from local to isplicense",)
     (model,) = changes_between(catalog(GOLD), catalog({**BACKUP, "sku": "Gold"}))
     assert model.strands == ("model changes from standard to reporting",)
-    (kind,) = changes_between(catalog(GOLD), catalog({**GOLD, "kind": "key_item"}))
+    (kind,) = changes_between(catalog(GOLD), catalog({**GOLD, "kind": "key_item", "item": BASE}))
     assert kind.strands == ("kind changes from isv to key_item",)
 
 

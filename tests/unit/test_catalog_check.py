@@ -26,6 +26,8 @@ UPWARD_FAMILIES = (
     ("PLESK-12-VPS-WEB-ADMIN-1M", "PLESK-12-VPS-WEB-PRO-1M", "PLESK-12-VPS-WEB-HOST-1M"),
 )
 """Every product of a family becomes every later one; no other step exists."""
+BASE = {"kind": "base", "family": "plesk"}
+FEATURE = {"kind": "feature", "family": "plesk"}
 ORDER_CODES: Mapping[str, Mapping[str, tuple[int, int | None]]] = {
     "softexternal.order.param": {
         "ISPMGR5-LITE": (229, None),
@@ -136,6 +138,7 @@ def test_document_with_every_member_becomes_the_product_it_describes() -> None:
             counters=[{"name": "sites", "kind": "increment"}],
             period_months=12,
             offer={**OFFER, "node_code": 274, "periods_months": [12, 0]},
+            provider_account="second",
         ),
         product(
             "High", model="reporting", provider="isplicense", counters=[{"name": "a", "kind": "level"}], offer=OFFER
@@ -149,6 +152,7 @@ def test_document_with_every_member_becomes_the_product_it_describes() -> None:
         upgrades_to=("High",),
         counters=(Counter(name="sites", kind=CounterKind.INCREMENT),),
         period_months=12,
+        provider_account="second",
         offer=ProviderOffer(
             order_function="softexternal.order.param", pricelist=229, node_code=274, periods_months=(12, 0)
         ),
@@ -165,13 +169,23 @@ FAULTY_PRODUCTS = [
     (product(""), "products[0].sku: empty"),
     ("Gold", "products[0]: 'Gold' is not a mapping"),
     (product(upgrads_to=["A"]), "products[0] (Gold): unknown member 'upgrads_to': did you mean `upgrades_to`?"),
-    (product(zzz=3), "products[0] (Gold): unknown member 'zzz': known here: counters, kind, model"),
+    (product(zzz=3), "products[0] (Gold): unknown member 'zzz': known here: body, counters, item, kind"),
     (product("S" * 27), "SKU of 27 characters: at most 26 for isv"),
     (product("I" * 65, kind="key_item"), "SKU of 65 characters: at most 64 for key_item"),
     (product("NFR-Gold"), "SKU begins with NFR-"),
     (product("My Gold"), "SKU 'My Gold' has other characters than printable ASCII"),
     (product("Gold\n"), "other characters than printable ASCII"),
     (product("Größe"), "other characters than printable ASCII"),
+    (product(kind="key_item"), "kind key_item, but no item"),
+    (product(kind="key_item", item=BASE, provider="isplicense"), "key items are fulfilled here"),
+    (product(item=BASE), "an item, but it is sold on the ISV endpoint"),
+    (product(kind="key_item", item={"kind": "whole", "family": "a"}), "item.kind: 'whole' is unknown"),
+    (product(kind="key_item", item={"kind": "base"}), "item.family: missing"),
+    (product(kind="key_item", item={**BASE, "lease": "no"}), "item.lease: 'no' is neither true nor false"),
+    (product(kind="key_item", item={**BASE, "lease": False}), "item.lease is false, but period_months is not 0"),
+    (product(kind="key_item", item={**BASE, "parents": ["b"]}), "item.parents, but the item is of kind base"),
+    (product(kind="key_item", item={**FEATURE, "activatable": True}), "item.activatable, but the item is of kind"),
+    (product(kind="key_item", item={**FEATURE, "edition": "web-pro"}), "item.edition, but the item is of kind"),
     (product(kind="thing"), "products[0] (Gold) kind: 'thing' is unknown: write isv or key_item"),
     (product(model=["standard"]), "products[0] (Gold) model: a list is unknown: write standard or reporting"),
     (product(provider="acme"), "provider: 'acme' is unknown: write local or isplicense"),
@@ -222,6 +236,19 @@ FAULTY_PRODUCTS = [
         "period_months 0 is not among periods_months [1, 12]",
     ),
     (product(provider="isplicense", offer={**OFFER, "lang": "en"}), "unknown member 'lang'"),
+    (product(provider="isplicense", offer=OFFER, provider_account="Second"), "provider_account 'Second'"),
+    (product(provider="isplicense", offer=OFFER, provider_account="a" * 33), "1 to 32 small letters"),
+    (product(provider="isplicense", offer=OFFER, provider_account=["second"]), "provider_account: a list is not text"),
+    (product(provider="isplicense", offer=OFFER, provider_account=""), "provider_account: empty"),
+    (product(provider_account="second"), "provider_account 'second', but the provider is local"),
+    (
+        product(
+            provider="isplicense",
+            provider_account="second",
+            offer={**OFFER, "order_function": "addition.order.param"},
+        ),
+        "a module is ordered where its parent's service is",
+    ),
 ]
 
 
@@ -251,11 +278,11 @@ def test_document_that_is_no_list_of_products_is_refused(whole: object, told: st
 
 
 def test_sku_of_exactly_the_longest_length_passes() -> None:
-    assert len(catalog_of(product("S" * 26), product("I" * 64, kind="key_item")).products) == 2
+    assert len(catalog_of(product("S" * 26), product("I" * 64, kind="key_item", item=BASE)).products) == 2
 
 
 def test_nfr_prefix_and_length_bind_isv_products_only() -> None:
-    assert len(catalog_of(product("NFR-item-" + "x" * 30, kind="key_item")).products) == 1
+    assert len(catalog_of(product("NFR-item-" + "x" * 30, kind="key_item", item=BASE)).products) == 1
 
 
 def test_sku_that_stands_twice_is_told_with_both_places() -> None:

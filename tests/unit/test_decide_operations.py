@@ -87,7 +87,7 @@ def test_purchase_of_a_held_number_with_other_parameters_is_a_conflict(changes: 
         ({"model": LicensingModel.REPORTING}, RejectionCode.MODEL_MISMATCH),
         ({"product": "CloudBackup"}, RejectionCode.MODEL_MISMATCH),
         ({"expires_on": TODAY - timedelta(days=2)}, RejectionCode.EXPIRY_PAST),
-        ({"product": "ISPMGR6-LITE"}, RejectionCode.PROVIDER_NOT_AVAILABLE),
+        ({"product": "ISPMGR6-LITE"}, RejectionCode.ACTIVATION_DATA_INVALID),
     ],
 )
 def test_purchase_that_cannot_be_meant_is_rejected(changes: dict[str, object], code: RejectionCode) -> None:

@@ -6,9 +6,10 @@ from itertools import product as every
 
 import pytest
 
-from shared.contracts.commands import LicenseCommand, LicensingModel
+from shared.contracts.commands import LicenseCommand, LicensingModel, RecordActivation, ResumeLicense, SuspendLicense
 from shared.contracts.outcomes import RejectionCode, TerminationOutcome
-from shared.domain.decision import CurrentBody, Rejected, Termination
+from shared.contracts.requests import RequestOutcome
+from shared.domain.decision import CurrentBody, Done, Rejected, Termination
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.license import TRANSITIONS, License, LicenseStatus
 from shared.domain.term import expires_at
@@ -50,6 +51,9 @@ REQUESTS: dict[str, LicenseCommand] = {
     "upgrade not offered": an_upgrade(product="CloudBackup", model=LicensingModel.REPORTING),
     "terminate": a_terminate(),
     "usage": a_usage_question(product="Bronze"),
+    "suspend": SuspendLicense(account="ka", number="00481516"),
+    "resume": ResumeLicense(account="ka", number="00481516"),
+    "activated": RecordActivation(account="ka", number="00481516", seen_at=IN_MARCH),
 }
 BODY = "body"
 UNKNOWN, OVER = RejectionCode.LICENSE_UNKNOWN, RejectionCode.LICENSE_TERMINATED
@@ -65,6 +69,9 @@ EXPECTED: dict[str, dict[str, object]] = {
         "upgrade not offered": UNKNOWN,
         "terminate": TerminationOutcome.TOMBSTONE_RECORDED,
         "usage": UNKNOWN,
+        "suspend": UNKNOWN,
+        "resume": UNKNOWN,
+        "activated": UNKNOWN,
     },
     "active": {
         "purchase alike": BODY,
@@ -76,6 +83,9 @@ EXPECTED: dict[str, dict[str, object]] = {
         "upgrade not offered": RejectionCode.UPGRADE_NOT_OFFERED,
         "terminate": TerminationOutcome.TERMINATED,
         "usage": NO_USAGE,
+        "suspend": RequestOutcome.SUSPENDED,
+        "resume": RequestOutcome.NOT_SUSPENDED,
+        "activated": RequestOutcome.ACTIVATION_RECORDED,
     },
     "suspended": {
         "purchase alike": BODY,
@@ -87,6 +97,9 @@ EXPECTED: dict[str, dict[str, object]] = {
         "upgrade not offered": RejectionCode.LICENSE_SUSPENDED,
         "terminate": TerminationOutcome.TERMINATED,
         "usage": NO_USAGE,
+        "suspend": RequestOutcome.ALREADY_SUSPENDED,
+        "resume": RequestOutcome.RESUMED,
+        "activated": RequestOutcome.ACTIVATION_RECORDED,
     },
     "lapsed": {
         "purchase alike": BODY,
@@ -98,6 +111,9 @@ EXPECTED: dict[str, dict[str, object]] = {
         "upgrade not offered": RejectionCode.LICENSE_LAPSED,
         "terminate": TerminationOutcome.TERMINATED,
         "usage": NO_USAGE,
+        "suspend": RequestOutcome.SUSPENDED,
+        "resume": RequestOutcome.NOT_SUSPENDED,
+        "activated": RequestOutcome.ACTIVATION_RECORDED,
     },
     "terminated": {
         "purchase alike": OVER,
@@ -109,6 +125,9 @@ EXPECTED: dict[str, dict[str, object]] = {
         "upgrade not offered": OVER,
         "terminate": TerminationOutcome.ALREADY_TERMINATED,
         "usage": RejectionCode.USAGE_ENDED,
+        "suspend": OVER,
+        "resume": OVER,
+        "activated": OVER,
     },
 }
 EXPECTED["tombstone"] = EXPECTED["terminated"]
@@ -125,6 +144,8 @@ def kind_of(answer: object) -> object:
             return outcome
         case Rejected(code, _):
             return code
+        case Done(outcome):
+            return outcome
         case _:
             pytest.fail(f"no answer: {answer!r}")
 

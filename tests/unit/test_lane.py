@@ -55,9 +55,11 @@ class GatedWorker:
 
 
 @asynccontextmanager
-async def running(worker: GatedWorker) -> AsyncIterator[tuple[Lane, Watermarks]]:
+async def running(
+    worker: GatedWorker, *, batch_records_max: int = BATCH_RECORDS_MAX
+) -> AsyncIterator[tuple[Lane, Watermarks]]:
     marks = Watermarks()
-    lane = Lane(worker, marks, MachineClock())
+    lane = Lane(worker, marks, MachineClock(), batch_records_max=batch_records_max)
     async with asyncio.TaskGroup() as group:
         parts = [group.create_task(lane.work()), group.create_task(lane.settle())]
         yield lane, marks
@@ -85,6 +87,15 @@ async def test_next_batch_gathers_while_one_is_worked_on() -> None:
 
     assert [len(batch) for batch in worker.batches] == [1, BATCH_RECORDS_MAX, BATCH_RECORDS_MAX, 44]
     assert [offset for batch in worker.batches for offset in batch] == list(range(301))
+
+
+async def test_a_role_may_have_larger_batches() -> None:
+    worker = GatedWorker()
+    async with running(worker, batch_records_max=500) as (lane, _):
+        await lane.submit(records(600))
+        worker.may_work.set()
+        await a_moment()
+    assert [len(batch) for batch in worker.batches] == [500, 100]
 
 
 async def test_records_are_finished_only_when_settled() -> None:

@@ -16,7 +16,8 @@ from shared.contracts.replies import ReplyStatus
 from shared.domain.body import Claims
 from shared.domain.case import PastRevision, Rules
 from shared.domain.decision import Alert
-from shared.domain.effects import CommandEffect, Loaded
+from shared.domain.effects import CommandEffect, Loaded, WaitingCommand
+from shared.domain.usage import UsageOnFile
 from shared.errors import ConflictError, StoreRefusedError, UnavailableError
 from tests.builders import (
     APRIL,
@@ -29,7 +30,9 @@ from tests.builders import (
     rules,
 )
 from tests.fakes.license_store import InMemoryLicenseStore
-from workers.license.handler import Handled, LicenseHandler, ReceivedCommand
+from workers.license.case_file import ReceivedCommand
+from workers.license.handler import LicenseHandler
+from workers.license.sheet import Handled
 
 pytestmark = pytest.mark.asyncio
 
@@ -64,6 +67,10 @@ class FixedClock:
 class Notes:
     outcomes: list[str] = field(default_factory=list)
     conflicts: int = 0
+    committed_batches: list[int] = field(default_factory=list)
+
+    def committed(self, effects: Sequence[CommandEffect]) -> None:
+        self.committed_batches.append(len(effects))
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -96,6 +103,12 @@ class Disturbed:
     async def load_history(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[PastRevision, ...]]:
         return await self.store.load_history(license_ids)
 
+    async def load_line(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[WaitingCommand, ...]]:
+        return await self.store.load_line(license_ids)
+
+    async def load_usage(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, UsageOnFile]:
+        return await self.store.load_usage(license_ids)
+
     async def store_(self, effects: Sequence[CommandEffect]) -> None:
         if self.failures:
             raise self.failures.pop(0)
@@ -120,6 +133,7 @@ class Bench:
             signer=PlainSigner(),
             rules=FixedRules(),
             observer=self.notes,
+            listener=self.notes,
             business_clock=self.business,
             system_clock=self.clock,
             issuer="keyway",
@@ -139,6 +153,8 @@ class _Port:
     def __init__(self, disturbed: Disturbed) -> None:
         self.load = disturbed.load
         self.load_history = disturbed.load_history
+        self.load_line = disturbed.load_line
+        self.load_usage = disturbed.load_usage
         self.store = disturbed.store_
 
 
@@ -313,7 +329,7 @@ async def test_a_renew_with_the_body_before_a_lost_upgrade_goes_back_to_that_pro
     bench = Bench()
     bronze = await bench.ask(a_purchase())
     await bench.ask(an_upgrade())
-    digest = _digest(body_of(bronze))
+    digest = digest_of(body_of(bronze))
 
     renewed = await bench.ask(a_renew(previous_body=digest))
     repeated_upgrade = await bench.ask(an_upgrade(expires_on=APRIL))
@@ -330,13 +346,13 @@ async def test_a_lost_upgrade_within_one_batch_is_reversed_all_the_same() -> Non
     bronze = await bench.ask(a_purchase())
 
     _, renewed = await bench.send(
-        an_envelope(an_upgrade()), an_envelope(a_renew(previous_body=_digest(body_of(bronze))))
+        an_envelope(an_upgrade()), an_envelope(a_renew(previous_body=digest_of(body_of(bronze))))
     )
 
     assert b"Bronze" in body_of(renewed)
 
 
-def _digest(body: bytes) -> BodyDigest:
+def digest_of(body: bytes) -> BodyDigest:
     from hashlib import sha256
 
     return BodyDigest(sha256=sha256(body).hexdigest(), length_bytes=len(body))

@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.domain.provider_operation import Elid
+from shared.domain.approval import TwoPeople
+from shared.domain.provider_operation import Elid, EndService, RenewService
 from shared.domain.provider_order import (
+    RELEASE_AGAIN_SECONDS,
     TRANSITIONS,
     UNRESOLVED,
     AccountState,
@@ -19,6 +21,7 @@ from shared.domain.provider_order import (
     judge,
     next_state,
     obstacle_to_claim,
+    put_off,
 )
 from shared.domain.provider_outcome import (
     Accepted,
@@ -48,6 +51,7 @@ WANTED, S, U, M, C, R = (
 EXPECTED: dict[Trigger, tuple[OrderState | None, ...]] = {
     Trigger.CLAIMED: (S, None, None, None, None, None),
     Trigger.NOT_SENT: (None, WANTED, WANTED, None, None, None),
+    Trigger.PUT_OFF: (None, WANTED, WANTED, None, None, None),
     Trigger.CONFIRMED: (None, C, C, C, None, None),
     Trigger.REFUSED: (None, R, R, None, None, None),
     Trigger.SEVERAL_IDS: (None, M, M, None, None, None),
@@ -86,7 +90,7 @@ def test_only_a_claim_leads_to_the_wire() -> None:
 def test_what_may_have_happened_becomes_intended_again_only_by_proof_or_people() -> None:
     ways = {trigger for state in (U, M) for trigger, to in TRANSITIONS[state].items() if to is WANTED}
 
-    assert ways == {Trigger.NOT_SENT, Trigger.ABSENT_RELEASED, Trigger.RELEASED_BY_PEOPLE}
+    assert ways == {Trigger.NOT_SENT, Trigger.PUT_OFF, Trigger.ABSENT_RELEASED, Trigger.RELEASED_BY_PEOPLE}
     assert frozenset({S, U, M}) == UNRESOLVED
 
 
@@ -133,6 +137,53 @@ def test_refusal_is_judged_by_its_class(refusal: Refusal) -> None:
     expected = REFUSALS.get(refusal, (Trigger.REFUSED, Pause.NONE, False))
     assert (judgement.trigger, judgement.pause, judgement.look_first) == expected
     assert judgement.refusal is refusal
+
+
+RELEASE = EndService(elid=Elid(7))
+PASSING = {
+    Refusal.PAYMENT_REQUIRED,
+    Refusal.ACCESS_DENIED,
+    Refusal.TWO_FACTOR_REQUIRED,
+    Refusal.CAPTCHA,
+    Refusal.UPSTREAM_FAULT,
+}
+
+
+@pytest.mark.parametrize("refusal", Refusal)
+def test_a_release_is_put_off_by_refusals_that_pass_and_by_no_others(refusal: Refusal) -> None:
+    judgement = judge(Refused(refusal=refusal, evidence=SEEN))
+
+    after = put_off(judgement, RELEASE, times=0)
+
+    is_put_off = refusal in PASSING
+    assert (after.trigger is Trigger.PUT_OFF) is is_put_off
+    assert (after.refusal, after.pause) == (judgement.refusal, judgement.pause), "what was seen stays on record"
+    assert after.again_seconds == (RELEASE_AGAIN_SECONDS[0] if is_put_off else 0)
+
+
+def test_a_release_is_asked_for_again_at_growing_distance_and_then_refused() -> None:
+    refused = judge(Refused(refusal=Refusal.ACCESS_DENIED, evidence=SEEN))
+
+    waits = [put_off(refused, RELEASE, times=times).again_seconds for times in range(len(RELEASE_AGAIN_SECONDS))]
+
+    assert waits == sorted(set(waits)), "each wait is longer than the one before"
+    assert put_off(refused, RELEASE, times=len(waits)) == refused
+
+
+def test_nothing_but_a_release_is_put_off() -> None:
+    refused = judge(Refused(refusal=Refusal.ACCESS_DENIED, evidence=SEEN))
+    renewal = RenewService(elid=Elid(7), period_months=1, expires_before=NOW.date())
+
+    assert put_off(refused, renewal, times=0) == refused
+
+
+@pytest.mark.parametrize("names", [[], ["ann"], ["ann", "ann"], ["Ann", " ann "], ["ann", ""], ["a  b", "A B"]])
+def test_one_person_is_not_two_however_the_name_is_written(names: list[str]) -> None:
+    assert TwoPeople.of(names) is None
+
+
+def test_two_people_go_on_record_with_their_names() -> None:
+    assert str(TwoPeople.of(["Ann", "ann", " Bob "])) == "Ann, Bob"
 
 
 FREE = AccountState(slot_taken=False, unresolved=7, paused_until=NOW)

@@ -271,3 +271,26 @@ def test_rows_survive_their_journey(tmp_path: Path) -> None:
     assert again.state.services[1] == original
     assert b"\n" not in line
     again.close()
+
+
+def test_further_accounts_are_opened_and_put_right_at_every_start_and_reset(tmp_path: Path) -> None:
+    first = replace(OPENING, further={"second": "a", "third": "b"})
+    store = opened(tmp_path, first)
+    assert {user: account.password for user, account in store.state.accounts.items()} == {
+        "reseller": "pw",
+        "second": "a",
+        "third": "b",
+    }
+    assert {account.balance for account in store.state.accounts.values()} == {OPENING.balance}
+    assert len(store.state.payments) == 3
+    store.close()
+
+    again = opened(tmp_path, replace(first, further={"second": "new", "fourth": "c"}))
+    passwords = {user: account.password for user, account in again.state.accounts.items()}
+    assert passwords == {"reseller": "pw", "second": "new", "third": "b", "fourth": "c"}
+    again.reset()
+    assert set(again.state.accounts) == {"reseller", "second", "fourth"}
+    again.close()
+    kept = opened(tmp_path, OPENING)
+    assert set(kept.state.accounts) == {"reseller", "second", "fourth"}
+    kept.close()

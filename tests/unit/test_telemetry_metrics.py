@@ -7,7 +7,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from shared.telemetry import metrics
 from shared.telemetry.metric_names import ALL_METRICS, GATEWAY_PENDING_REPLIES, MetricKind
-from shared.telemetry.metrics import GatewayMetrics, WorkerMetrics
+from shared.telemetry.metrics import (
+    GatewayMetrics,
+    IntakeMetrics,
+    ProviderMetrics,
+    RelayMetrics,
+    SchedulerMetrics,
+    UsageMetrics,
+    WorkerMetrics,
+)
 
 
 @pytest.mark.parametrize("definition", ALL_METRICS, ids=lambda definition: definition.name)
@@ -15,7 +23,9 @@ def test_metric_name_follows_the_rule(definition: object) -> None:
     from shared.telemetry.metric_names import MetricDefinition
 
     assert isinstance(definition, MetricDefinition)
-    assert re.fullmatch(r"keyway_(gateway|worker|license)_[a-z_]+", definition.name)
+    assert re.fullmatch(
+        r"keyway_(gateway|worker|license|relay|scheduler|provider|usage|intake)_[a-z_]+", definition.name
+    )
     assert definition.name.endswith("_total") == (definition.kind is MetricKind.COUNTER)
     assert definition.meaning
     assert bool(definition.buckets) == (definition.kind is MetricKind.HISTOGRAM)
@@ -31,6 +41,11 @@ def test_every_declared_metric_is_registered_by_one_of_the_parts() -> None:
     registry = CollectorRegistry()
     WorkerMetrics.bound_to(registry)
     GatewayMetrics.bound_to(registry)
+    IntakeMetrics.bound_to(registry)
+    RelayMetrics.bound_to(registry)
+    SchedulerMetrics.bound_to(registry)
+    UsageMetrics.bound_to(registry)
+    ProviderMetrics.bound_to(registry)
     text = generate_latest(registry).decode()
 
     assert [definition.name for definition in ALL_METRICS if f"# HELP {definition.name} " not in text] == []

@@ -11,13 +11,14 @@ from typing import Protocol
 import structlog
 
 from shared.clock import SystemClock
-from shared.contracts.replies import Reply, ReplyStatus
+from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
 from shared.errors import InvalidRecordError, KeywayError, UnavailableError
 from shared.kafka import ConsumedRecord
 from shared.telemetry.metrics import Phase, RetriedStep, WorkerMetrics
-from workers.license.decoding import Arrival, ReplyAddress, read_record
-from workers.license.handler import Handled, ReceivedCommand
+from workers.license.case_file import ReceivedCommand
+from workers.license.decoding import Arrival, read_record
 from workers.license.replies import ReplyOffice
+from workers.license.sheet import Handled
 from workers.runtime.backoff import delay_seconds
 from workers.runtime.dead_letters import DeadLetters
 from workers.runtime.shipment import Parcel, Shipment
@@ -127,6 +128,9 @@ class CommandBatchWorker:
             )
             if result.dead_letter is not None:
                 letters.append(self.dead_letters.letter(arrival.record, result.dead_letter))
+            replies += result.others
+            if result.reply is None and result.dead_letter is None:
+                continue  # answered later, with the operation under way, or to nobody
             reply = result.reply or _unreadable(arrival)
             self.metrics.handled[reply.status.name.lower()].inc()
             replies.append((arrival.address, reply))

@@ -6,120 +6,228 @@ left; only the last of them carries the license row to be written.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from hashlib import sha256
+from uuid import UUID
 
-from shared.contracts.codec import encode_audit_entry, encode_details, encode_event
-from shared.contracts.commands import BodyDigest, LicenseCommand
+from shared.contracts.codec import encode_audit_entry, encode_envelope
+from shared.contracts.commands import BodyDigest, LicenseCommand, TerminateLicense
 from shared.contracts.envelope import Envelope, new_activation_code, new_id
-from shared.contracts.identifiers import Fingerprint
-from shared.contracts.outcomes import TerminationOutcome
-from shared.contracts.replies import ReplyStatus
-from shared.domain.body import claims_of
-from shared.domain.case import Case, PastRevision, RevisionCause, Rules
+from shared.contracts.identifiers import Fingerprint, LicenseId, license_id
+from shared.contracts.key_commands import TerminateKey
+from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
+from shared.domain.case import Case, PastRevision
 from shared.domain.decide import decide
-from shared.domain.decision import CurrentBody, Decision, Rejected, Termination
+from shared.domain.decision import (
+    CurrentBody,
+    Decision,
+    KnownRequest,
+    Noted,
+    Pending,
+    Waiting,
+)
 from shared.domain.effects import (
     NO_AUDIT,
     AuditEntry,
     CommandEffect,
     LicenseWrite,
+    NewOrder,
     NewRevision,
+    OpenWrite,
     OutboxEvent,
+    RequestName,
     StoredLicense,
+    StoredOpen,
     StoredReply,
+    UsageReport,
+    WaitingCommand,
 )
-from shared.domain.events import LicenseEvent, LicenseIssued, LicenseRenewed, LicenseUpgraded
+from shared.domain.events import LicenseEvent
+from shared.domain.key_owners import OwnerBook
 from shared.domain.license import License, evolve
-from shared.domain.publication import event_type, public_event
-from workers.license.ports import BodySigner
+from shared.domain.open_operation import OpenOperation
+from shared.domain.provider_operation import Elid
+from shared.domain.provisioning import Step, operation_of
+from shared.domain.usage import UsageOnFile, UsageTold
+from workers.license.activation_data import server_data_of
+from workers.license.desk import Desk, body_of
+from workers.license.request_names import name_of
+from workers.license.stored_replies import stored_reply
+from workers.license.telling import attention_event, cause_of, intake_outcome, outbox_events, story_of
 
-TERMINATION_REPLIES: Mapping[TerminationOutcome, ReplyStatus] = {
-    TerminationOutcome.TERMINATED: ReplyStatus.TERMINATED,
-    TerminationOutcome.ALREADY_TERMINATED: ReplyStatus.ALREADY_TERMINATED,
-    TerminationOutcome.TOMBSTONE_RECORDED: ReplyStatus.TOMBSTONE_RECORDED,
-}
+REPLY_ADDRESSES_MAX = 8
+"""So many askers of one operation under way are answered; the ninth replaces the first (isv-endpoint 9)."""
 
 
-ASKED_MEMBERS = (
-    "type",
-    "product",
-    "model",
-    "test",
-    "expires_on",
-    "start_on",
-    "subscription_on",
-    "purchase_on",
-    "terminated_on",
-    "previous_body",
-    "unknown_fields",
-)
-"""Members of commands that the audit tells; activation data and the registrant's name stay out."""
+@dataclass(frozen=True, slots=True)
+class ReceivedCommand:
+    """One readable command as it came off the topic."""
+
+    envelope: Envelope
+    payload_sha256: bytes
+    queue_age_ms: int
+    """How long it waited between publishing and now."""
+    address: ReplyAddress | None = None
+    """Who waits for the reply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
-    """What every case of a batch is decided with."""
+class Beside:
+    """What a case looks at beside its own license."""
 
-    rules: Rules
-    signer: BodySigner
-    issuer: str
-    business_now: datetime
-    system_now: datetime
+    parent: License | None = None
+    """The license that a module belongs to."""
+    as_key: License | None = None
+    """The license of a command of the Partner API, as that API sees it."""
+    related: Mapping[LicenseId, License] = field(default_factory=dict)
+    owners: OwnerBook = field(default_factory=OwnerBook)
+    known_request: KnownRequest | None = None
+
+
+NOTHING_BESIDE = Beside()
+
+
+@dataclass(frozen=True, slots=True)
+class Handling:
+    """What deciding one command gave."""
+
+    effect: CommandEffect
+    decision: Decision
+    told: tuple[tuple[ReplyAddress, Reply], ...]
+    """Replies to others, who waited for the operation that ended with it."""
 
 
 @dataclass(slots=True)
 class CaseFile:
     """The state of one license in the middle of a batch."""
 
+    account: str
+    number: str
     license: License | None = None
     version_read: int = 0
     audit_sha256: bytes = NO_AUDIT
+    published_sequence: int = 0
+    activation_code: str = field(default_factory=new_activation_code)
+    """Of a license that is new; that of a stored one is in its row."""
     body: bytes = b""
     operations: dict[Fingerprint, int] = field(default_factory=dict)
     history: list[PastRevision] = field(default_factory=list)
+    open: OpenOperation | None = None
+    open_version_read: int = 0
+    addresses: list[ReplyAddress] = field(default_factory=list)
+    """Who waits for the open operation."""
+    in_line: int = 0
+    """How many commands stand in line behind it."""
+    line: list[WaitingCommand] = field(default_factory=list)
+    """Those commands, where they may go on in this batch."""
+    usage: UsageOnFile | None = None
+    _open_touched: bool = False
 
     @classmethod
-    def of(cls, stored: StoredLicense | None, history: tuple[PastRevision, ...]) -> "CaseFile":
+    def of(
+        cls,
+        account: str,
+        number: str,
+        stored: StoredLicense | None,
+        history: tuple[PastRevision, ...],
+        open_operation: StoredOpen | None,
+        line: tuple[WaitingCommand, ...],
+    ) -> "CaseFile":
         """Return the file of a license as it was read, or of a number that nobody knows."""
+        file = cls(account=account, number=number, line=list(line))
+        if open_operation is not None:
+            file.open = open_operation.operation
+            file.open_version_read = open_operation.version
+            file.addresses = list(open_operation.addresses)
+            file.in_line = open_operation.in_line
         if stored is None:
-            return cls()
-        return cls(
+            return file
+        return replace(
+            file,
             license=stored.license,
             version_read=stored.version,
             audit_sha256=stored.audit_sha256,
+            published_sequence=stored.published_sequence,
             body=stored.body,
             operations=dict(stored.operations),
             history=list(history),
         )
 
-    def handle(self, envelope: Envelope, payload_sha256: bytes, desk: Desk) -> tuple[CommandEffect, Decision]:
-        """Decide one command, take its events into this file, and return what it leaves behind."""
-        decision = decide(self._case(), envelope.command, desk.rules, now=desk.business_now)
-        outbox: list[OutboxEvent] = []
-        revision: NewRevision | None = None
-        for event in decision.events:
-            self.license = evolve(self.license, event)
-            outbox.append(_outbox_event(event, self.license))
-            revision = self._issue(event, self.license, desk) or revision
+    def handle(self, received: ReceivedCommand, desk: Desk, beside: Beside = NOTHING_BESIDE) -> Handling:
+        """Decide one command, take its decision into this file, and return what it leaves behind."""
+        envelope = received.envelope
+        case = self._case(envelope.command, desk, beside)
+        decision = decide(case, envelope.command, desk.rules, now=desk.business_now)
+        outbox, revision = self._take(decision.events, desk)
+        told = self._settled_replies(decision, desk)
         operation = self._remember(decision)
-        reply = self._reply(decision)
+        reply = stored_reply(decision.answer, self.license, desk.business_now)
         effect = CommandEffect(
             command_id=envelope.command_id,
             license_id=envelope.license_id,
-            payload_sha256=payload_sha256,
+            payload_sha256=received.payload_sha256,
             reply=reply,
             handled_at=desk.system_now,
             revision=revision,
             operation=operation,
             forget_operations_after=decision.forget_operations_after,
-            events=tuple(outbox),
+            events=(*outbox, *intake_outcome(envelope, decision, desk.business_now)),
             audit=self._audit(envelope, decision, revision, desk),
+            orders=self._orders(envelope, decision),
+            waiting=self._line_up(received, decision),
+            settled_order=decision.settled_order,
+            canceled_order=self._canceled(envelope.command, decision),
+            attention=self._attention(decision, desk),
+            usage=_usage_report(decision, desk),
+            named=self._settled_name(case, decision, desk) or name_of(envelope.command, decision.answer, reply),
         )
-        return effect, decision
+        self._join(received, decision)
+        return Handling(effect, decision, told)
+
+    def foresee(self, envelope: Envelope, desk: Desk, beside: Beside) -> tuple[Decision, StoredReply]:
+        """Decide a question about this license and return its answer; this file stays as it is."""
+        decision = decide(
+            self._case(envelope.command, desk, beside), envelope.command, desk.rules, now=desk.business_now
+        )
+        return decision, stored_reply(decision.answer, self.license, desk.business_now)
+
+    def take_beside(self, received: ReceivedCommand, events: tuple[LicenseEvent, ...], desk: Desk) -> CommandEffect:
+        """Take in what the command of another license does to this one, and return what that leaves behind.
+
+        Without events the license is only written again as it was, so that nobody else changed it meanwhile.
+        """
+        outbox, revision = self._take(events, desk)
+        decision = Decision(answer=Noted(), events=events)
+        return CommandEffect(
+            command_id=received.envelope.command_id,
+            license_id=license_id(self.account, self.number),
+            payload_sha256=received.payload_sha256,
+            reply=StoredReply(status=ReplyStatus.NOTED),
+            handled_at=desk.system_now,
+            events=tuple(outbox),
+            audit=self._audit(received.envelope, decision, revision, desk) if events else None,
+            is_beside=True,
+        )
+
+    def _take(self, events: tuple[LicenseEvent, ...], desk: Desk) -> tuple[list[OutboxEvent], NewRevision | None]:
+        """Fold events into the license; return what the world is told and the last body issued."""
+        outbox: list[OutboxEvent] = []
+        revision: NewRevision | None = None
+        for event in events:
+            self.license = evolve(self.license, event)
+            outbox += outbox_events(event, self.license)
+            revision = self._issue(event, self.license, desk) or revision
+        return outbox, revision
 
     def with_write(self, effect: CommandEffect) -> CommandEffect:
-        """Return the last effect of this license in the batch, with the row to be written."""
+        """Return the last effect of this license in the batch, with the rows to be written."""
+        if self._open_touched:
+            opened = OpenWrite(
+                operation=self.open,
+                addresses=tuple(self.addresses),
+                in_line=self.in_line,
+                version_before=self.open_version_read,
+            )
+            effect = replace(effect, open=opened)
         if self.license is None:
             return effect
         return replace(
@@ -127,19 +235,111 @@ class CaseFile:
             write=LicenseWrite(
                 license=self.license,
                 version_before=self.version_read,
-                activation_code=new_activation_code() if self.version_read == 0 else None,
+                activation_code=self.activation_code if self.version_read == 0 else None,
+                key_id=self.license.key.key_id if self.version_read == 0 and self.license.key is not None else None,
                 audit_sha256=self.audit_sha256,
+                published_sequence=self.published_sequence,
             ),
         )
 
-    def _case(self) -> Case:
-        return Case(license=self.license, operations=self.operations, history=tuple(self.history))
+    def _case(self, command: LicenseCommand, desk: Desk, beside: Beside) -> Case:
+        return Case(
+            license=beside.as_key or self.license,
+            operations=self.operations,
+            history=tuple(self.history),
+            open=self.open,
+            in_line=self.in_line,
+            server_data=server_data_of(command, desk.rules.catalog),
+            parent=beside.parent,
+            usage=self.usage,
+            related=beside.related,
+            owners=beside.owners,
+            activation_code=self.activation_code,
+            known_request=beside.known_request,
+        )
+
+    def _orders(self, envelope: Envelope, decision: Decision) -> tuple[NewOrder, ...]:
+        """Give ids to the orders that were decided, and take the open operation into this file."""
+        opened = decision.open
+        orders = []
+        if opened is not None and decision.order is not None:
+            ordered = opened.service.elid if opened.service is not None else None
+            order = self._order(decision.order, ordered)
+            orders.append(order)
+            opened = replace(opened, command_id=opened.command_id or envelope.command_id, order_id=order.order_id)
+        orders += [self._order(step, None) for step in decision.releases]
+        if opened != self.open:
+            self.open, self._open_touched = opened, True
+        return tuple(orders)
+
+    def _order(self, step: Step, ordered: Elid | None) -> NewOrder:
+        return NewOrder(
+            order_id=new_id(),
+            account=self.account,
+            number=self.number,
+            step=step,
+            operation=operation_of(step, ordered),
+        )
+
+    def _settled_replies(self, decision: Decision, desk: Desk) -> tuple[tuple[ReplyAddress, Reply], ...]:
+        """Return the replies to those who waited for the operation that this decision ends."""
+        if decision.settled_answer is None:
+            return ()
+        stored = stored_reply(decision.settled_answer, self.license, desk.business_now)
+        body = self.body if stored.status is ReplyStatus.LICENSE_BODY else stored.body
+        told = tuple((address, Reply(stored.status, stored.meta, body)) for address in self.addresses)
+        self.addresses.clear()
+        return told
+
+    def _settled_name(self, case: Case, decision: Decision, desk: Desk) -> RequestName | None:
+        """Return the name of the request whose operation this decision ends; None when it was used meanwhile."""
+        if case.open is None or decision.settled_answer is None or case.known_request is not None:
+            return None
+        reply = stored_reply(decision.settled_answer, self.license, desk.business_now)
+        return name_of(case.open.command, decision.settled_answer, reply)
+
+    def _join(self, received: ReceivedCommand, decision: Decision) -> None:
+        """Let the asker of a pending operation wait for its outcome; the oldest gives way to the newest."""
+        if isinstance(decision.answer, Pending) and received.address is not None:
+            self.addresses = [*self.addresses, received.address][-REPLY_ADDRESSES_MAX:]
+            self._open_touched = True
+
+    def _line_up(self, received: ReceivedCommand, decision: Decision) -> WaitingCommand | None:
+        if not isinstance(decision.answer, Waiting):
+            return None
+        waiting = WaitingCommand(
+            command_id=received.envelope.command_id,
+            envelope=encode_envelope(received.envelope),
+            address=received.address,
+        )
+        # The version of the open operation moves with its line: nobody can join a line that was just dissolved.
+        self.in_line += 1
+        self._open_touched = True
+        self.line.append(waiting)
+        return waiting
+
+    def next_in_line(self) -> WaitingCommand | None:
+        """Take the next command out of the line once no operation is open any more."""
+        if self.open is not None or not self.line:
+            return None
+        self.in_line -= 1
+        return self.line.pop(0)
+
+    def _canceled(self, command: LicenseCommand, decision: Decision) -> UUID | None:
+        is_waiting_end = isinstance(command, TerminateLicense | TerminateKey) and isinstance(decision.answer, Waiting)
+        return self.open.order_id if is_waiting_end and self.open is not None else None
+
+    def _attention(self, decision: Decision, desk: Desk) -> tuple[OutboxEvent, ...]:
+        return tuple(
+            attention_event(self.account, self.number, attention, decision.settled_order, desk.business_now)
+            for attention in decision.attention
+        )
 
     def _issue(self, event: LicenseEvent, license: License, desk: Desk) -> NewRevision | None:
-        cause = _cause(event)
+        cause = cause_of(event)
         if cause is None or license.expires_on is None:
             return None
-        self.body = desk.signer.sign(claims_of(license, desk.rules.catalog, issuer=desk.issuer))
+        self.body = body_of(license, desk)
         digest = sha256(self.body)
         self.history.append(
             PastRevision(
@@ -162,33 +362,11 @@ class CaseFile:
         kept_revision = decision.forget_operations_after
         if kept_revision is not None:
             self.operations = {known: left for known, left in self.operations.items() if left <= kept_revision}
-        if self.license is None or not isinstance(decision.answer, CurrentBody):
+        answer = decision.settled_answer or decision.answer
+        if self.license is None or not isinstance(answer, CurrentBody) or answer.fingerprint in self.operations:
             return None
-        fingerprint = decision.answer.fingerprint
-        if fingerprint in self.operations:
-            return None
-        self.operations[fingerprint] = self.license.revision
-        return fingerprint, self.license.revision
-
-    def _reply(self, decision: Decision) -> StoredReply:
-        match decision.answer:
-            case CurrentBody():
-                return self._body_reply()
-            case Termination(outcome):
-                return StoredReply(status=TERMINATION_REPLIES[outcome])
-            case Rejected(code, details):
-                return StoredReply(
-                    status=ReplyStatus.REJECTED, meta=code.value.encode("ascii"), body=encode_details(details)
-                )
-
-    def _body_reply(self) -> StoredReply:
-        assert self.license is not None  # noqa: S101 - CurrentBody is only answered for a license
-        assert self.license.expires_on is not None  # noqa: S101 - and never for a tombstone
-        return StoredReply(
-            status=ReplyStatus.LICENSE_BODY,
-            meta=self.license.expires_on.isoformat().encode("ascii"),
-            revision=self.license.revision,
-        )
+        self.operations[answer.fingerprint] = self.license.revision
+        return answer.fingerprint, self.license.revision
 
     def _audit(
         self, envelope: Envelope, decision: Decision, revision: NewRevision | None, desk: Desk
@@ -196,65 +374,12 @@ class CaseFile:
         """Return the next link of the chain; a number that is no license has none."""
         if self.license is None:
             return None
-        entry = encode_audit_entry(_story(envelope, decision, self.license, revision, desk))
+        entry = encode_audit_entry(story_of(envelope, decision, self.license, revision, desk))
         previous = self.audit_sha256
         self.audit_sha256 = sha256(previous + entry).digest()
         return AuditEntry(entry=entry, previous_sha256=previous, entry_sha256=self.audit_sha256)
 
 
-def _story(
-    envelope: Envelope, decision: Decision, license: License, revision: NewRevision | None, desk: Desk
-) -> dict[str, object]:
-    """Return what the audit tells of one command: who asked what and what became of it, and nothing secret."""
-    command = envelope.command
-    return {
-        "command_id": envelope.command_id,
-        "correlation_id": envelope.correlation_id,
-        "causation_id": envelope.causation_id,
-        "account": command.account,
-        "asked": _asked(command),
-        "handled_at": desk.system_now,
-        "business_time": desk.business_now,
-        "outcome": outcome_of(decision),
-        "status": license.shown_status,
-        "product": license.product,
-        "expires_on": license.expires_on,
-        "revision": license.revision,
-        "body_sha256": None if revision is None else revision.body_sha256.hex(),
-        "events": [event_type(event) for event in decision.events],
-        "alerts": [alert.text for alert in decision.alerts],
-    }
-
-
-def _asked(command: LicenseCommand) -> dict[str, object]:
-    """Return the members of a command that are no secret: names of the operation, product, dates and flags."""
-    told = {name: getattr(command, name, None) for name in ASKED_MEMBERS}
-    return {name: value for name, value in told.items() if value not in (None, ())}
-
-
-def outcome_of(decision: Decision) -> str:
-    """Return one word for logs, metrics and audit: what became of a command."""
-    match decision.answer:
-        case CurrentBody():
-            return "done" if decision.events else "repeated"
-        case Termination(outcome):
-            return outcome.value
-        case Rejected(code, _):
-            return code.value
-
-
-def _cause(event: LicenseEvent) -> RevisionCause | None:
-    match event:
-        case LicenseIssued():
-            return RevisionCause.ISSUED
-        case LicenseRenewed():
-            return RevisionCause.RENEWED
-        case LicenseUpgraded():
-            return RevisionCause.UPGRADED
-        case _:
-            return None
-
-
-def _outbox_event(event: LicenseEvent, after: License) -> OutboxEvent:
-    public = public_event(event, after, new_id())
-    return OutboxEvent(event_id=public.event_id, type=public.type, sequence=public.sequence, value=encode_event(public))
+def _usage_report(decision: Decision, desk: Desk) -> UsageReport | None:
+    answer = decision.answer
+    return UsageReport(reported_at=desk.business_now, told=answer) if isinstance(answer, UsageTold) else None

@@ -9,22 +9,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.contracts.codec import decode_envelope
+from shared.contracts.replies import ReplyAddress
 from shared.contracts.topics import HEADER_COMMAND_ID, HEADER_REPLY_PARTITION
 from shared.errors import InvalidRecordError
 from shared.kafka import ConsumedRecord
-from workers.license.handler import ReceivedCommand
+from workers.license.case_file import ReceivedCommand
 from workers.runtime.careful_consumer import HEADER_UNREADABLE
 
 COMMAND_ID_BYTES: Final = 16
 REPLY_PARTITION_BYTES: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class ReplyAddress:
-    """Who waits for the reply, and where."""
-
-    correlation_id: bytes
-    partition: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ def read_record(record: ConsumedRecord, now_ms: int) -> Arrival:
     if command_id is not None and command_id != envelope.command_id.bytes:
         return Arrival(record, InvalidRecordError("header", "cid is not the command id of the envelope"), address)
     age_ms = max(0, now_ms - record.timestamp)
-    return Arrival(record, ReceivedCommand(envelope, payload_sha256, age_ms), address)
+    return Arrival(record, ReceivedCommand(envelope, payload_sha256, age_ms, address), address)
 
 
 def _read_headers(record: ConsumedRecord) -> tuple[bytes | None, int | None]:

@@ -10,51 +10,51 @@ Read once, decide every command in memory, write once. What a reader should know
 - A value that the database cannot hold spoils a whole batch: the batch is halved until the one at fault is alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import assert_never
 
 from shared.clock import BusinessClock, SystemClock
 from shared.contracts.commands import (
+    CloseUpstream,
+    LapseLicense,
     LicenseCommand,
     PurchaseLicense,
+    RecordActivation,
+    RecordProviderOutcome,
     RenewLicense,
     ReportUsage,
+    ResumeLicense,
+    SuspendLicense,
     TerminateLicense,
     UpgradeLicense,
 )
-from shared.contracts.envelope import Envelope
-from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
-from shared.contracts.replies import Reply, ReplyStatus
-from shared.domain.case import PastRevision, needs_history
-from shared.domain.decision import Alert
-from shared.domain.effects import CommandEffect, Loaded, StoredReply, StoredResult
+from shared.contracts.identifiers import Fingerprint, LicenseId, license_id
+from shared.contracts.key_commands import (
+    ConvertToEdition,
+    CreateKey,
+    ModifyKey,
+    PlanKey,
+    ReinstateSus,
+    RenewKey,
+    RenewSus,
+    SetRemainingActivations,
+    TerminateKey,
+)
+from shared.domain.case import needs_history
+from shared.domain.catalog import Catalog
+from shared.domain.effects import KeyAnswers
 from shared.domain.fingerprint import fingerprint_of
 from shared.errors import ConflictError, InvalidRecordError, StoreRefusedError, UnavailableError
-from workers.license.case_file import CaseFile, Desk, outcome_of
-from workers.license.ports import BodySigner, HandlerObserver, LicenseStore, RulesSource
+from workers.license.activation_data import server_data_of
+from workers.license.case_file import ReceivedCommand
+from workers.license.desk import Desk
+from workers.license.key_questions import questions_of
+from workers.license.ports import BodySigner, CommitListener, HandlerObserver, LicenseStore, RulesSource
+from workers.license.sheet import Found, Handled, Sheet, commands_in
 
 CONFLICT_ATTEMPTS_MAX = 5
 """Attempts on one set of commands before it is halved, or given back to be tried later."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReceivedCommand:
-    """One readable command as it came off the topic."""
-
-    envelope: Envelope
-    payload_sha256: bytes
-    queue_age_ms: int
-    """How long it waited between publishing and now."""
-
-
-@dataclass(frozen=True, slots=True)
-class Handled:
-    """What became of one command: a reply, or a reason to set it aside."""
-
-    reply: Reply | None
-    dead_letter: InvalidRecordError | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -65,6 +65,7 @@ class LicenseHandler:
     signer: BodySigner
     rules: RulesSource
     observer: HandlerObserver
+    listener: CommitListener
     business_clock: BusinessClock
     system_clock: SystemClock
     issuer: str
@@ -92,33 +93,60 @@ class LicenseHandler:
 
     async def _attempt(self, received: Sequence[ReceivedCommand]) -> Sequence[Handled]:
         with self.observer.phase("read"):
-            loaded, histories = await self._gather(received)
+            desk = self._desk()
+            found = await self._gather(received, desk.rules.catalog)
         with self.observer.phase("decide"):
-            sheet = _Sheet(self._desk(), loaded, histories, self.observer)
+            sheet = Sheet(desk, found)
             handled = [sheet.handle(command) for command in received]
         if sheet.effects:
+            effects = sheet.effects_to_write()
             with self.observer.phase("write"):
-                await self.store.store(sheet.effects_to_write())
-        sheet.tell()
+                await self.store.store(effects)
+            self.listener.committed(effects)
+        for envelope, outcome, alerts in sheet.told:
+            # Only now, after the commit, so that an attempt that failed is not counted.
+            self.observer.command_handled(envelope, outcome, alerts)
         return handled
 
-    async def _gather(
-        self, received: Sequence[ReceivedCommand]
-    ) -> tuple[Loaded, Mapping[LicenseId, tuple[PastRevision, ...]]]:
+    async def _gather(self, received: Sequence[ReceivedCommand], catalog: Catalog) -> Found:
         commands: dict[LicenseId, list[LicenseCommand]] = {}
         for command in received:
             commands.setdefault(command.envelope.license_id, []).append(command.envelope.command)
+        parents = {
+            license_id(command.account, data.parent_number)
+            for asked in commands.values()
+            for command in asked
+            if (data := server_data_of(command, catalog)) is not None and data.parent_number is not None
+        }
         loaded = await self.store.load(
             [command.envelope.command_id for command in received],
-            list(commands),
+            list({*commands, *parents}),
             list(_fingerprints(command.envelope.command for command in received)),
         )
-        asked = [
-            license_id
-            for license_id, stored in loaded.licenses.items()
-            if needs_history(stored.license, commands[license_id])
+        with_history = [
+            key
+            for key, stored in loaded.licenses.items()
+            if key in commands and needs_history(stored.license, commands[key])
         ]
-        return loaded, await self.store.load_history(asked) if asked else {}
+        histories = await self.store.load_history(with_history) if with_history else {}
+        # Only an outcome can end an operation and so let the line go on.
+        with_line = [
+            key
+            for key in loaded.open
+            if any(isinstance(command, RecordProviderOutcome) for command in commands.get(key, ()))
+        ]
+        lines = await self.store.load_line(with_line) if with_line else {}
+        with_usage = [key for key in commands if _asks_usage((*commands[key], *commands_in((lines.get(key, ()),))))]
+        usage = await self.store.load_usage(with_usage) if with_usage else {}
+        questions = questions_of(
+            (
+                *(command.envelope.command for command in received),
+                *commands_in(lines.values()),
+                *(loaded.open[key].operation.command for key in with_line),
+            )
+        )
+        answers = KeyAnswers() if questions is None else await self.store.load_keys(questions)
+        return Found(loaded, histories, lines, usage, answers)
 
     def _desk(self) -> Desk:
         return Desk(
@@ -130,78 +158,9 @@ class LicenseHandler:
         )
 
 
-class _Sheet:
-    """One attempt at a batch: the case files, the results so far, and the effects to be written."""
-
-    def __init__(
-        self,
-        desk: Desk,
-        loaded: Loaded,
-        histories: Mapping[LicenseId, tuple[PastRevision, ...]],
-        observer: HandlerObserver,
-    ) -> None:
-        self._desk = desk
-        self._files: dict[LicenseId, CaseFile] = {}
-        self._loaded = loaded
-        self._histories = histories
-        self._results: dict[CommandId, StoredResult] = dict(loaded.results)
-        self._observer = observer
-        self._told: list[tuple[Envelope, str, tuple[Alert, ...]]] = []
-        self.effects: dict[CommandId, CommandEffect] = {}
-        self._last_of: dict[LicenseId, CommandId] = {}
-
-    def handle(self, received: ReceivedCommand) -> Handled:
-        """Decide one command, or find what was decided before."""
-        envelope = received.envelope
-        known = self._results.get(envelope.command_id)
-        if known is None:
-            known = self._decide(envelope, received.payload_sha256)
-        elif known.payload_sha256 != received.payload_sha256:
-            detail = f"command id {envelope.command_id} was used before with another payload"
-            return Handled(None, InvalidRecordError("id_reuse", detail))
-        else:
-            self._told.append((envelope, "redelivered", ()))
-        return Handled(Reply(known.reply.status, known.reply.meta, known.body, received.queue_age_ms))
-
-    def effects_to_write(self) -> list[CommandEffect]:
-        """Return the effects in order, the last of each license with its row."""
-        for license_id, command_id in self._last_of.items():
-            self.effects[command_id] = self._files[license_id].with_write(self.effects[command_id])
-        return list(self.effects.values())
-
-    def tell(self) -> None:
-        """Tell the observer what was handled; only after the commit, so that a retry counts once."""
-        for envelope, outcome, alerts in self._told:
-            self._observer.command_handled(envelope, outcome, alerts)
-
-    def _decide(self, envelope: Envelope, payload_sha256: bytes) -> StoredResult:
-        if _is_expired(envelope, self._desk.system_now):
-            effect = CommandEffect(
-                command_id=envelope.command_id,
-                license_id=envelope.license_id,
-                payload_sha256=payload_sha256,
-                reply=StoredReply(status=ReplyStatus.EXPIRED),
-                handled_at=self._desk.system_now,
-            )
-            body = b""
-            self._told.append((envelope, "expired", ()))
-        else:
-            file = self._file(envelope.license_id)
-            effect, decision = file.handle(envelope, payload_sha256, self._desk)
-            body = file.body if effect.reply.status is ReplyStatus.LICENSE_BODY else effect.reply.body
-            self._last_of[envelope.license_id] = envelope.command_id
-            self._told.append((envelope, outcome_of(decision), decision.alerts))
-        self.effects[envelope.command_id] = effect
-        result = StoredResult(payload_sha256=payload_sha256, reply=effect.reply, body=body)
-        self._results[envelope.command_id] = result
-        return result
-
-    def _file(self, license_id: LicenseId) -> CaseFile:
-        file = self._files.get(license_id)
-        if file is None:
-            stored = self._loaded.licenses.get(license_id)
-            file = self._files[license_id] = CaseFile.of(stored, self._histories.get(license_id, ()))
-        return file
+def _asks_usage(commands: Iterable[LicenseCommand]) -> bool:
+    """Whether one of the commands, in line or in the batch, is a question about usage; its license may come with it."""
+    return any(isinstance(command, ReportUsage) for command in commands)
 
 
 def _fingerprints(commands: Iterable[LicenseCommand]) -> Iterable[Fingerprint]:
@@ -209,15 +168,21 @@ def _fingerprints(commands: Iterable[LicenseCommand]) -> Iterable[Fingerprint]:
         match command:
             case PurchaseLicense() | RenewLicense() | UpgradeLicense():
                 yield fingerprint_of(command)
-            case TerminateLicense() | ReportUsage():
+            case TerminateLicense() | ReportUsage() | RecordProviderOutcome() | LapseLicense() | CloseUpstream():
+                pass
+            case SuspendLicense() | ResumeLicense() | RecordActivation():
+                pass
+            case (
+                CreateKey()
+                | ModifyKey()
+                | TerminateKey()
+                | RenewKey()
+                | RenewSus()
+                | ReinstateSus()
+                | ConvertToEdition()
+                | SetRemainingActivations()
+                | PlanKey()
+            ):
                 pass
             case _:
                 assert_never(command)
-
-
-def _is_expired(envelope: Envelope, system_now: datetime) -> bool:
-    return (
-        envelope.deadline_at is not None
-        and system_now >= envelope.deadline_at
-        and not isinstance(envelope.command, TerminateLicense)
-    )

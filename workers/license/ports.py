@@ -9,7 +9,8 @@ from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
 from shared.domain.body import Claims
 from shared.domain.case import PastRevision, Rules
 from shared.domain.decision import Alert
-from shared.domain.effects import CommandEffect, Loaded
+from shared.domain.effects import CommandEffect, KeyAnswers, KeyQuestions, Loaded, WaitingCommand
+from shared.domain.usage import UsageOnFile
 
 
 class LicenseStore(Protocol):
@@ -26,6 +27,18 @@ class LicenseStore(Protocol):
 
     async def load_history(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[PastRevision, ...]]:
         """Return all revisions of the licenses, rising."""
+        ...
+
+    async def load_line(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, tuple[WaitingCommand, ...]]:
+        """Return the commands that stand in line behind the open operations of the licenses, in order."""
+        ...
+
+    async def load_usage(self, license_ids: Collection[LicenseId]) -> Mapping[LicenseId, UsageOnFile]:
+        """Return what is stored about the usage of every one of the licenses, all as of one moment."""
+        ...
+
+    async def load_keys(self, questions: KeyQuestions) -> KeyAnswers:
+        """Return what commands of the Partner API must know beside their own license."""
         ...
 
     async def store(self, effects: Sequence[CommandEffect]) -> None:
@@ -50,6 +63,14 @@ class RulesSource(Protocol):
 
     def current(self) -> Rules:
         """Return the newest known catalog and the policy; never waits."""
+        ...
+
+
+class CommitListener(Protocol):
+    """Hears of what was committed, to publish its outbox rows at once; never raises, never waits."""
+
+    def committed(self, effects: Sequence[CommandEffect]) -> None:
+        """Take the effects of one committed batch."""
         ...
 
 

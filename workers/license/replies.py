@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import structlog
 
-from shared.contracts.replies import Reply, encode_frame, pack_frames
+from shared.contracts.replies import Reply, ReplyAddress, encode_frame, pack_frames
 from shared.contracts.topics import LICENSE_REPLIES_PARTITIONS
 from shared.kafka import RecordProducer
 from shared.telemetry.metrics import RetriedStep, WorkerMetrics
-from workers.license.decoding import ReplyAddress
 from workers.runtime.shipment import Parcel
 
 log = structlog.get_logger()

@@ -1,9 +1,11 @@
-"""The rules in force, kept in memory: the newest catalog version, looked for every few seconds.
+"""The rules in force, kept in memory: the newest catalog version, and which provider accounts take orders.
 
-Deciding never waits for the catalog. While the database is away, or a newer catalog cannot be read by this version of
-the program, the one known stays in force; that is logged, once per cause.
+Deciding never waits for either. While the database is away, or a newer catalog cannot be read by this version of the
+program, what is known stays in force; that is logged, once per cause.
 """
 
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -13,7 +15,10 @@ from shared.domain.case import Policy, Rules
 from shared.domain.catalog import Catalog
 from shared.errors import ConfigurationError, UnavailableError
 
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 1.0
+
+ProviderGate = Callable[[], Awaitable[Mapping[str, bool]]]
+"""Asks which provider accounts there are and whether each takes new orders; raises `UnavailableError`."""
 
 _log = structlog.get_logger("keyway.catalog")
 
@@ -32,11 +37,17 @@ class CatalogShelf(Protocol):
 class RefreshedRules:
     """The newest known catalog and the policy; made by `load_rules`."""
 
-    def __init__(self, shelf: CatalogShelf, policy: Policy, clock: SystemClock, first: Catalog) -> None:
+    def __init__(
+        self,
+        shelf: CatalogShelf,
+        clock: SystemClock,
+        first: Rules,
+        provider_gate: ProviderGate | None = None,
+    ) -> None:
         self._shelf = shelf
-        self._policy = policy
+        self._provider_gate = provider_gate
         self._clock = clock
-        self._rules = Rules(catalog=first, policy=policy)
+        self._rules = first
         self._told = ""
 
     def current(self) -> Rules:
@@ -44,10 +55,28 @@ class RefreshedRules:
         return self._rules
 
     async def watch(self) -> None:
-        """Look for newer catalogs until cancelled."""
+        """Look for newer catalogs, and after the provider, until cancelled."""
         while True:
             await self._clock.sleep(LOOK_SECONDS)
             await self.look()
+            await self.ask_provider()
+
+    async def ask_provider(self) -> None:
+        """Learn which provider accounts take new orders; while nobody can tell, the last answer holds."""
+        if self._provider_gate is None:
+            return
+        try:
+            accounts = await self._provider_gate()
+        except UnavailableError:
+            return
+        known = self._rules.provider_accounts
+        if accounts == known:
+            return
+        self._rules = replace(self._rules, provider_accounts=accounts)
+        for name in sorted(accounts.keys() | known.keys()):
+            accepts = accounts.get(name, False)
+            if accepts is not known.get(name, False):
+                _log.warning("provider.orders.taken" if accepts else "provider.orders.refused", provider_account=name)
 
     async def look(self) -> None:
         """Take the newest catalog if there is a newer one."""
@@ -60,11 +89,13 @@ class RefreshedRules:
             return
         self._told = ""
         if newer is not None:
-            self._rules = Rules(catalog=newer, policy=self._policy)
+            self._rules = replace(self._rules, catalog=newer)
             _log.info("catalog.taken", catalog_version=newer.version, count=len(newer.products))
 
 
-async def load_rules(shelf: CatalogShelf, policy: Policy, clock: SystemClock) -> RefreshedRules:
+async def load_rules(
+    shelf: CatalogShelf, policy: Policy, clock: SystemClock, provider_gate: ProviderGate | None = None
+) -> RefreshedRules:
     """Return the rules in force; run their `watch` beside the work.
 
     Raises `ConfigurationError` when there is no catalog yet or it cannot be read here, and `UnavailableError` when the
@@ -73,4 +104,7 @@ async def load_rules(shelf: CatalogShelf, policy: Policy, clock: SystemClock) ->
     first = await shelf.newer_than(0)
     if first is None:
         raise ConfigurationError("there is no catalog yet: load one with `keyway catalog apply FILE`")
-    return RefreshedRules(shelf, policy, clock, first)
+    rules = Rules(catalog=first, policy=policy)
+    if provider_gate is not None:
+        rules = replace(rules, provider_accounts=await provider_gate())
+    return RefreshedRules(shelf, clock, rules, provider_gate)

@@ -1,22 +1,18 @@
 """Where license commands come in: the topic, the lane behind it, and everything that keeps its offsets honest."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from shared.clock import SystemClock
 from shared.contracts.topics import LICENSE_COMMANDS, LICENSE_REPLIES, LICENSE_WORKER_GROUP
-from shared.kafka import ConsumedRecord, RecordConsumer, RecordProducer
+from shared.kafka import RecordProducer
 from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import WorkerMetrics
 from workers.license.batch import CommandBatchWorker, CommandHandler
 from workers.license.replies import ReplyOffice
 from workers.runtime.consumption import Consumption
 from workers.runtime.dead_letters import DeadLetters
-from workers.runtime.lane import Lane
-from workers.runtime.offsets import OffsetCommitter
-from workers.runtime.subscription import DrainListener, Subscription, batch_subscriber, deliver_to, new_broker
-from workers.runtime.watch import WorkerWatch
-from workers.runtime.watermark import Watermarks
+from workers.runtime.topic_consumption import Ground, topic_consumption
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,40 +35,18 @@ class Surroundings:
 
 def license_commands(handler: CommandHandler, around: Surroundings) -> Consumption:
     """Return the consumption of `license.commands` by `handler`, with nothing connected yet."""
-    topic = around.topic_prefix + LICENSE_COMMANDS
-    watermarks = Watermarks()
-    lane = Lane(_batch_worker(handler, around), watermarks, around.clock)
-
-    def consumer() -> RecordConsumer | None:
-        return subscription.consumer
-
-    offsets = OffsetCommitter(
-        topic=topic, watermarks=watermarks, consumer=consumer, metrics=around.metrics, clock=around.clock
-    )
-    listener = DrainListener(lane, offsets, around.metrics)
-    broker = new_broker(around.bootstrap)
-    subscriber = batch_subscriber(
-        broker, topic, around.topic_prefix + LICENSE_WORKER_GROUP, listener, around.session_timeout_seconds
-    )
-
-    async def on_license_commands(records: Sequence[ConsumedRecord]) -> None:
-        await lane.submit(records)
-
-    deliver_to(subscriber, on_license_commands)
-    subscription = Subscription(broker=broker, subscriber=subscriber, listener=listener)
-    watch = WorkerWatch(
-        topic=topic,
-        readiness=around.readiness,
-        subscription=subscription,
-        lane=lane,
+    ground = Ground(
+        bootstrap=around.bootstrap,
+        topic_prefix=around.topic_prefix,
+        session_timeout_seconds=around.session_timeout_seconds,
         producers=(around.replies, around.dead_letters),
         ask_database=around.ask_database,
+        readiness=around.readiness,
         metrics=around.metrics,
         clock=around.clock,
+        when_joined=around.when_joined,
     )
-    return Consumption(
-        subscription=subscription, lane=lane, offsets=offsets, watch=watch, when_joined=around.when_joined
-    )
+    return topic_consumption(LICENSE_COMMANDS, LICENSE_WORKER_GROUP, _batch_worker(handler, around), ground)
 
 
 def _batch_worker(handler: CommandHandler, around: Surroundings) -> CommandBatchWorker:

@@ -36,12 +36,23 @@ class CarefulConsumer(AIOKafkaConsumer):  # type: ignore[misc] # the library is 
         super().__init__(**options)
         self._careful_polls_left = 0
         self._attempts: dict[TopicPartition, int] = {}
+        self._emptied: tuple[object, Mapping[TopicPartition, int]] = (None, {})
+
+    @property
+    def emptied(self) -> Mapping[TopicPartition, int]:
+        """Positions as of the last poll that found nothing: every record below them was handed out before.
+
+        They pass what is never handed out (marks of transactions, records of aborted ones, gaps). Nothing once the
+        assignment is another one.
+        """
+        assignment, positions = self._emptied
+        return positions if assignment is not None and assignment is self._positions()[0] else {}
 
     @property
     def is_coordinating(self) -> bool:
-        """Whether the task that keeps the group membership is alive; nothing revives it."""
-        task = getattr(self._coordinator, "_coordination_task", None)
-        return task is None or not task.done()
+        """Whether the tasks that keep the group membership and the metadata are alive; nothing revives them."""
+        tasks = (getattr(self._coordinator, "_coordination_task", None), getattr(self._client, "_sync_task", None))
+        return not any(task is not None and task.done() for task in tasks)
 
     async def getmany(
         self, *partitions: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
@@ -67,6 +78,8 @@ class CarefulConsumer(AIOKafkaConsumer):  # type: ignore[misc] # the library is 
             log.warning("worker.records.not_taken_apart", error_class=type(error).__name__)
             self._careful_polls_left = CAREFUL_POLLS
             return {}
+        if not records:
+            self._emptied = self._positions()
         return records
 
     async def _next_record(self) -> Mapping[TopicPartition, Sequence[ConsumedRecord]]:

@@ -51,8 +51,17 @@ class BatchWorker(Protocol):
 class Lane:
     """One queue, one batch at a time."""
 
-    def __init__(self, worker: BatchWorker, watermarks: Watermarks, clock: SystemClock) -> None:
+    def __init__(
+        self,
+        worker: BatchWorker,
+        watermarks: Watermarks,
+        clock: SystemClock,
+        *,
+        batch_records_max: int = BATCH_RECORDS_MAX,
+    ) -> None:
+        """`batch_records_max` is latency against throughput: each batch is one transaction."""
         self._worker = worker
+        self._batch_records_max = batch_records_max
         self._watermarks = watermarks
         self._clock = clock
         self._queue: deque[ConsumedRecord] = deque()
@@ -157,7 +166,7 @@ class Lane:
     def _take(self) -> list[ConsumedRecord]:
         batch: list[ConsumedRecord] = []
         size = 0
-        while self._queue and len(batch) < BATCH_RECORDS_MAX and size < BATCH_BYTES_MAX:
+        while self._queue and len(batch) < self._batch_records_max and size < BATCH_BYTES_MAX:
             record = self._queue.popleft()
             size += _size(record)
             batch.append(record)

@@ -16,7 +16,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import structlog
 from aiokafka import ConsumerRebalanceListener, TopicPartition
@@ -26,6 +26,7 @@ from faststream.kafka.message import KafkaAckableMessage
 from faststream.kafka.subscriber.usecase import BatchSubscriber
 
 from shared.kafka import BATCH_LIMIT_BYTES, ConsumedRecord, RecordConsumer
+from shared.kafka_ending import cut_off
 from shared.telemetry.metrics import WorkerMetrics
 from workers.runtime.careful_consumer import CarefulConsumer
 from workers.runtime.lane import POLL_RECORDS_MAX, Lane
@@ -105,7 +106,7 @@ class Subscription:
 
     @property
     def is_coordinating(self) -> bool:
-        """Whether the group membership is looked after."""
+        """Whether the group membership, and what the client knows of the brokers, are looked after."""
         consumer = self.subscriber.consumer
         return not isinstance(consumer, CarefulConsumer) or consumer.is_coordinating
 
@@ -117,11 +118,14 @@ class Subscription:
 
     async def close(self) -> None:
         """Leave the group and disconnect, within `CLOSE_SECONDS`: with the broker down it is left without a word."""
+        consumer = self.consumer
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.broker.stop()
         except TimeoutError:
             log.warning("worker.group.not_left", timeout_seconds=CLOSE_SECONDS)
+            if consumer is not None:
+                await cut_off(consumer)
 
 
 class CarefulBroker(KafkaBroker):
@@ -150,22 +154,36 @@ def new_broker(bootstrap: str) -> KafkaBroker:
     )
 
 
-def batch_subscriber(
-    broker: KafkaBroker, topic: str, group: str, listener: DrainListener, session_timeout_seconds: float
+IsolationLevel = Literal["read_uncommitted", "read_committed"]
+
+
+def batch_subscriber(  # noqa: PLR0913 - each is a choice of its topic, by name where it has a default
+    broker: KafkaBroker,
+    topic: str,
+    group: str,
+    listener: DrainListener,
+    session_timeout_seconds: float,
+    *,
+    poll_timeout_ms: int = BATCH_TIMEOUT_MS,
+    isolation_level: IsolationLevel = "read_uncommitted",
 ) -> BatchSubscriber:
-    """Return the subscriber of `topic` in the safe shape, with nothing connected yet."""
+    """Return the subscriber of `topic` in the safe shape, with nothing connected yet.
+
+    `poll_timeout_ms` is latency against idle CPU: an idle worker polls every two of them. Topics that other systems
+    write are read committed: what they take back must not count.
+    """
     return broker.subscriber(
         topic,
         group_id=group,
         batch=True,
         max_records=POLL_RECORDS_MAX,
-        batch_timeout_ms=BATCH_TIMEOUT_MS,
+        batch_timeout_ms=poll_timeout_ms,
         fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
         fetch_min_bytes=1,
         fetch_max_bytes=FETCH_BYTES_MAX,
         max_partition_fetch_bytes=BATCH_LIMIT_BYTES,
         auto_offset_reset="earliest",
-        isolation_level="read_uncommitted",
+        isolation_level=isolation_level,
         session_timeout_ms=int(session_timeout_seconds * 1000),
         heartbeat_interval_ms=int(min(HEARTBEAT_SECONDS_MAX, session_timeout_seconds / 3) * 1000),
         rebalance_timeout_ms=int(REBALANCE_TIMEOUT_SECONDS * 1000),

@@ -73,7 +73,7 @@ class WorkerWatch:
         if not self.subscription.is_polling:
             raise PartDiedError("the loop that polls Kafka has ended")
         if not self.subscription.is_coordinating:
-            raise PartDiedError("the task that keeps the group membership has ended")
+            raise PartDiedError("a task that keeps the group membership or the metadata has ended")
         if self.lane.blocked_seconds < STALE_SECONDS:
             self._probes["polling"].succeeded(f"{self.lane.queued_count} records queued")
         if self.subscription.listener.is_member:

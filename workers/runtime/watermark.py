@@ -70,6 +70,11 @@ class Watermarks:
         """Return the watermark of each partition that has had a record."""
         return {partition: mark.offset for partition, mark in self._partitions.items()}
 
+    def is_open(self, partition: int) -> bool:
+        """Whether a record of the partition is here and unfinished."""
+        mark = self._partitions.get(partition)
+        return mark is not None and mark.open_count > 0
+
     def clear(self) -> None:
         """Forget everything: the partitions now belong to somebody else, who may already be further."""
         self._partitions.clear()

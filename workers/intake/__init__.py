@@ -1,0 +1,1 @@
+"""The intake role: public requests of other systems become commands, each once."""

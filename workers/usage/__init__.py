@@ -1,0 +1,1 @@
+"""The usage role: usage events of other systems become durable counters."""
