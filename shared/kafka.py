@@ -63,10 +63,6 @@ class BatchBuilder(Protocol):
         """Add a record (timestamp in ms, None = now). Returns None when the batch is full: start the next one."""
         ...
 
-    def record_count(self) -> int:
-        """Return how many records the batch holds."""
-        ...
-
 
 class RecordProducer(Protocol):
     """What we use of `AIOKafkaProducer`."""

@@ -105,10 +105,6 @@ class KeyAdministrator:
         """End a license."""
         return await self.send(forms.termination_form(order, terminated_on))
 
-    async def get_info(self, order: Order) -> Exchange:
-        """Read the usage counters of a license."""
-        return await self.send(forms.info_form(order))
-
     async def send(self, form: Form) -> Exchange:
         """Send `form` and return the exchange."""
         return await self.send_raw(form, forms.encode(form))
