@@ -82,8 +82,8 @@ FIRST_CANARY_SECONDS = 10.0
 LEASE_RENEWALS = 3
 """Renewals per lease, so that two may fail."""
 GARBAGE_THRESHOLD = 50_000
-STOP_CLIENT_SECONDS = 3.0
 """Young objects before the collector looks: requests leave no cycles, so looking often finds nothing."""
+STOP_CLIENT_SECONDS = 3.0
 
 log = structlog.get_logger()
 
