@@ -1,7 +1,8 @@
 """The ear of the command bus: this gateway's own partition of `license.replies`, and the canary that proves it hears.
 
-The partition is read without a group from its end on. `open` returns only once that end is known and a canary has come
-back: a reply that arrived before the position was resolved would be lost (docs/protocols/isv-endpoint.md 8.3).
+The partition is read without a group from its end on. `gateway.app.open_bus` hands the bus out only once that end is
+known and a canary has come back: a reply that arrived before the position was resolved would be lost
+(docs/protocols/isv-endpoint.md 8.3).
 """
 
 import asyncio

@@ -197,10 +197,10 @@ def test_activations_are_counted_by_the_month() -> None:
 @pytest.mark.parametrize(
     ("stored", "given", "field"),
     [
-        ({}, {"address": "no address"}, "ipAddressBinding"),
-        ({}, {"address": "203.0.113.0/24"}, "ipAddressBinding"),
-        ({}, {"restrict_address": True}, "restrictIPBinding"),
-        ({"address": "203.0.113.7"}, {"address": None, "restrict_address": True}, "restrictIPBinding"),
+        ({}, {"address": "no address"}, "address"),
+        ({}, {"address": "203.0.113.0/24"}, "address"),
+        ({}, {"restrict_address": True}, "restrict_address"),
+        ({"address": "203.0.113.7"}, {"address": None, "restrict_address": True}, "restrict_address"),
         ({}, {"nickname": "x" * 256}, "nickname"),
     ],
 )

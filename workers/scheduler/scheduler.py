@@ -14,10 +14,9 @@ from shared.clock import BusinessClock, SystemClock
 from shared.contracts.commands import CloseUpstream, LapseLicense, LicenseCommand
 from shared.contracts.identifiers import LicenseId
 from shared.domain.catalog import Catalog
-from shared.errors import ConflictError, StoreRefusedError, UnavailableError
 from shared.telemetry.health import Probe
 from shared.telemetry.metrics import SchedulerMetrics
-from workers.runtime.backoff import delay_seconds
+from workers.runtime.leading import Rounds
 from workers.scheduler.due import (
     SWEEPS_KEPT_DAYS,
     Every,
@@ -43,7 +42,6 @@ SWEEPS_MAX = 50
 LICENSES_MAX = 500
 NAMES_MAX = 1000
 """Named requests forgotten by one statement; while there are more, every round takes as many."""
-LOG_EVERY_ATTEMPTS = 10
 
 log = structlog.get_logger()
 
@@ -73,30 +71,19 @@ class Scheduler:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Do what is due until `stop` is set. Never raises for a machine that is down."""
-        failures = 0
-        leads = False
-        while not stop.is_set():
-            try:
-                led, leads = leads, await self.schedule.lead()
-                if leads and not led:
-                    log.info("scheduler.leads")
-                if leads:
-                    await self._round()
-            except (UnavailableError, ConflictError, StoreRefusedError) as error:
-                leads = False
-                failures += 1
-                self.metrics.failed.inc()
-                if failures % LOG_EVERY_ATTEMPTS == 1:
-                    log.warning("scheduler.round.failed", detail=error, attempt=failures)
-                await self.clock.sleep(delay_seconds(failures, self.chance()))
-                continue
-            finally:
-                self.metrics.active.set(leads)
-            failures = 0
-            self.probe.succeeded("active" if leads else "standing by")
-            await self.clock.sleep(LOOK_SECONDS if leads else STAND_BY_SECONDS)
+        rounds = Rounds(
+            lead=self.schedule.lead,
+            work=self._round,
+            stand_by_seconds=STAND_BY_SECONDS,
+            clock=self.clock,
+            chance=self.chance,
+            active=self.metrics.active,
+            failed=self.metrics.failed,
+            probe=self.probe,
+        )
+        await rounds.run(stop)
 
-    async def _round(self) -> None:
+    async def _round(self) -> float:
         now = self.clock.monotonic()
         due = await self.orders.ring(orders_max=ORDERS_MAX, again_seconds=RING_AGAIN_SECONDS)
         if due:
@@ -121,6 +108,7 @@ class Scheduler:
                 log.info("scheduler.named_requests.forgotten", count=names)
             if names == NAMES_MAX:
                 self._forget_names.again()
+        return LOOK_SECONDS
 
     async def _patrol_round(self, now: float) -> None:
         """Ask for the comparisons that are due and ring for all that nobody carries: people ask for some, too."""
