@@ -6,6 +6,7 @@ sockets are opened here and its protocol class gets our last resort.
 
 import asyncio
 import ssl
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +84,15 @@ class GatewayProtocol(web.RequestHandler):
             log.error("gateway.request.crashed", exc_info=exc, path=request.path)
         refused = Refused.BAD_HTTP if status == BAD_REQUEST else Refused.INTERNAL
         return WholeResponse(REFUSED[refused], self._date.current(self._time.monotonic()), close=True)
+
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[None, None, tuple[web.StreamResponse, bool]]:
+        """Send `resp`; where the library itself refuses (`OPTIONS *`, `CONNECT`, doubtful HTTP), our own words."""
+        if isinstance(resp, web.HTTPException):
+            refused = Refused.BAD_HTTP if resp.status == BAD_REQUEST else Refused.NOT_FOUND
+            resp = WholeResponse(REFUSED[refused], self._date.current(self._time.monotonic()), close=True)
+        return super().finish_response(request, resp, start_time)
 
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
