@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import structlog
 from aiohttp import web
@@ -60,6 +61,9 @@ class GatewayProtocol(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or cut the connection at once when there are too many."""
         super().connection_made(transport)
+        # What the system does not take at once pauses writing, so that `WholeResponse` waits for it, within limits.
+        # (1, because with 0 the TLS layer would pause for ever.)
+        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(high=1, low=0)
         self._counted = True
         self._connections.open += 1
         if self._connections.open > self._connections.limit:
