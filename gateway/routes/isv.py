@@ -9,7 +9,7 @@ from aiohttp import hdrs, web
 from gateway.auth import Doorkeeper
 from gateway.problems import REFUSED, UNANSWERED, Refused, Unanswered, invalid, rejected
 from gateway.routes.journal import Journal
-from gateway.routes.request_body import read_body
+from gateway.routes.request_body import read_body, refuse_doubtful_framing
 from gateway.routes.whole_response import DateLine, WholeResponse
 from gateway.wire.answer import Answer, Invalid
 from gateway.wire.isv import (
@@ -96,6 +96,7 @@ class IsvEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whatever its method."""
+        refuse_doubtful_framing(request)
         started = self._clock.monotonic()
         outcome = _Outcome()
         await self._answer(request, outcome)

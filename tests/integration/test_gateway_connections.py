@@ -4,6 +4,8 @@ import asyncio
 import io
 import json
 import resource
+import select
+import socket
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gateway.problems import Refused, Unanswered
+from gateway.routes import whole_response
 from gateway.server import tls_context
 from shared.contracts.commands import LicenseCommand
 from shared.contracts.identifiers import CommandId
@@ -126,6 +129,41 @@ async def test_a_caller_gone_when_its_answer_is_ready_leaves_no_line(log_lines: 
     await port.server.close(answer_seconds=1)
     assert bus.asked
     assert lines_of_the_gateway(log_lines) == []
+
+
+class LongAnswers(HangingBus):
+    """Replies with more than the system keeps for a caller that does not read."""
+
+    async def ask(
+        self, _command: LicenseCommand, *, command_id: CommandId, trace_parent: bytes | None = None
+    ) -> Reply | Unanswered | Refused:
+        assert (command_id.version, trace_parent) == (7, None)
+        self.asked += 1
+        return Reply(ReplyStatus.LICENSE_BODY, b"2027-03-15", b"x" * 20_000_000)
+
+
+async def test_a_caller_who_does_not_read_is_cut_off_and_a_slow_one_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole_response, "TAKE_SECONDS", 0.3)
+    port = Port(LongAnswers())
+    port.port = await port.server.open("127.0.0.1", 0, None)
+    try:
+        with socket.create_connection(("127.0.0.1", port.port)) as silent:
+            silent.sendall(request(purchase().encode()))
+            hung_up = select.poll()
+            hung_up.register(silent, 0)  # errors and the end of the connection are always told
+            assert await asyncio.to_thread(hung_up.poll, 10_000)
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.port, limit=1024)
+        writer.write(request(purchase().encode()))
+        taken = 0
+        async with asyncio.timeout(30):
+            while part := await reader.read(1_000_000):
+                taken += len(part)
+                await asyncio.sleep(0.02)  # so that all of it takes several times as long as the first caller had
+        assert taken > 20_000_000
+        writer.close()
+    finally:
+        await port.server.close(answer_seconds=1)
 
 
 async def test_more_connections_than_allowed_are_cut_and_the_others_served() -> None:

@@ -437,6 +437,31 @@ async def test_what_is_no_http_is_400_without_naming_software(port: Port, head: 
     assert answer.head["Connection"] == "close"
 
 
+@pytest.mark.parametrize(
+    ("version", "extra"),
+    [
+        ("2.0", ""),
+        ("1.1", "Transfer-Encoding: gzip, chunked\r\n"),
+        ("1.0", "Transfer-Encoding: chunked\r\n"),
+    ],
+)
+async def test_a_body_of_which_another_reader_could_see_another_end_is_400(
+    port: Port, version: str, extra: str
+) -> None:
+    form = purchase().encode()
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(form), form) if extra else form
+    answer = taken_apart(await port.send(request(body, extra=extra).replace(b"HTTP/1.1", b"HTTP/" + version.encode())))
+    assert_problem(answer, 400, "Error: the request is not valid HTTP.")
+    assert answer.head["Connection"] == "close"
+    assert not port.bus.asked
+
+
+@pytest.mark.parametrize("line", ["OPTIONS *", "CONNECT isv.example.net:443", "POST /a%0D%0AX:%20y", "GET http://a"])
+async def test_what_the_library_finds_no_address_for_is_refused_in_our_words(port: Port, line: str) -> None:
+    answer = taken_apart(await port.send(f"{line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()))
+    assert_problem(answer, 404, "Error: there is nothing at this address.")
+
+
 async def test_the_callers_claims_about_itself_are_ignored(port: Port) -> None:
     claims = "X-Forwarded-For: 10.0.0.1\r\nX-User-Id: root\r\nX-Tenant: other\r\n"
     assert (await port.ask(purchase(), extra=claims)).status == 200
@@ -474,6 +499,8 @@ async def test_an_expected_continue_is_given_and_other_expectations_are_not(port
     assert data.startswith(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert taken_apart(data.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")).status == 200
     assert (await port.ask(purchase(), extra="Expect: miracles\r\n")).status == 417
+    older = request(purchase().encode(), extra="Expect: 100-continue\r\n").replace(b"HTTP/1.1", b"HTTP/1.0")
+    assert taken_apart(await port.send(older)).status == 200
 
 
 async def test_a_head_that_never_ends_is_cut(port: Port) -> None:
