@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from keyway.ka.acts import ACTS
-from tests.process.whole_stack import WholeStack
+from tests.process.whole_stack import TEST_SECONDS, WholeStack
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(TEST_SECONDS)]
 
 FIGURES = '"usage":{"sentGigabytes":4,"receivedGigabytes":12}'
 

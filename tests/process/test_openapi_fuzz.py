@@ -15,13 +15,13 @@ import pytest
 from keyway.ka.http import Address, exchange, render
 from tests.process.openapi_cases import Case, Maker, faults, operations
 from tests.process.partner_client import MONITORING, PATIENCE_SECONDS, Partner
-from tests.process.whole_stack import WholeStack
+from tests.process.whole_stack import TEST_SECONDS, WholeStack
 
 CASES = int(os.environ.get("FUZZ_CASES", "400"))
 SEED = int(os.environ.get("FUZZ_SEED", str(secrets.randbelow(1_000_000))))
 AT_ONCE = 8
 
-pytestmark = [pytest.mark.process, pytest.mark.asyncio, pytest.mark.timeout(120 + CASES // 10)]
+pytestmark = [pytest.mark.process, pytest.mark.asyncio, pytest.mark.timeout(TEST_SECONDS + CASES // 10)]
 
 
 def headers_of(case: Case, accounts: dict[str, list[str]]) -> dict[str, str]:

@@ -16,9 +16,9 @@ from shared.database.pool import connected, open_pool
 from tests.process.panel import PanelControl
 from tests.process.partner_client import Partner, Told, an_address
 from tests.process.test_provider_saga import ORDERING, SOFTWARE, an_order, buy
-from tests.process.whole_stack import WholeStack, until
+from tests.process.whole_stack import TEST_SECONDS, WholeStack, until
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(TEST_SECONDS)]
 
 SECONDS = 90.0
 STATE = "?return-key-state=yes"

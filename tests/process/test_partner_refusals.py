@@ -15,9 +15,9 @@ from shared.domain.key_owners import OwnerKind
 from shared.security.account_secrets import hash_secret
 from shared.security.accounts import Role
 from tests.process.partner_client import ADMIN, HOST, MONITORING, PACKS, PRO, Key, Partner, an_address
-from tests.process.whole_stack import WholeStack, order
+from tests.process.whole_stack import TEST_SECONDS, WholeStack, order
 
-pytestmark = [pytest.mark.process, pytest.mark.asyncio]
+pytestmark = [pytest.mark.process, pytest.mark.asyncio, pytest.mark.timeout(TEST_SECONDS)]
 
 JSON = {"Content-Type": "application/json"}
 
