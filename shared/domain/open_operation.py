@@ -69,6 +69,8 @@ class OpenOperation:
     """The service as the confirmed steps left it."""
     key_operations: tuple[str, ...] = ()
     """For a modification of a key: its operations in order of execution, as they were planned and checked."""
+    termination_waits: bool = False
+    """A termination stands in line behind it: what is not ordered yet never is."""
 
     def is_repeated_by(self, command: LicenseCommand) -> bool:
         """Whether `command` asks the very same, so that it is answered with the same outcome.
