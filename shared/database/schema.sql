@@ -490,6 +490,8 @@ CREATE INDEX provider_order_upstream ON provider_order (elid) WHERE elid IS NOT 
 CREATE INDEX provider_order_license ON provider_order (license_id, intended_at);
 CREATE INDEX provider_order_target ON provider_order (provider_account, ((operation -> 'of' ->> 'elid')::bigint))
     WHERE kind <> 'order';
+CREATE INDEX provider_order_made ON provider_order (provider_account, (operation ->> 'is'), decided_at DESC)
+    WHERE kind = 'order' AND state = 'confirmed';
 COMMENT ON TABLE provider_order IS 'One thing asked of a provider, stored before anything is sent, kept for ever.';
 COMMENT ON COLUMN provider_order.slot_key IS 'What the order could be confused with: two unresolved orders never share it.';
 COMMENT ON COLUMN provider_order.due_at IS 'When the scheduler rings for it: a bell that was lost, the next attempt, the next look, an outcome nobody took in.';
