@@ -17,6 +17,7 @@ import pytest_asyncio
 from shared.database.catalogs import PostgresCatalogs
 from shared.database.provider_sweeps import PostgresProviderSweeps
 from shared.database.provider_writes import encode_service
+from shared.domain.catalog import Product
 from shared.domain.drift import DriftKind
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import OrderState
@@ -259,6 +260,21 @@ async def test_two_ids_and_an_unlisted_charge_are_for_people(rig: ProviderRig) -
     assert unlisted.marker_number == 1, "never ordered again"
     told = await rig.value("SELECT count(*) FROM outbox WHERE type = 'keyway.provider.attention'")
     assert told == 2
+
+
+@pytest.mark.parametrize("product", [LITE, PLESK])
+async def test_a_charge_for_a_service_that_died_at_birth_is_never_followed_by_another(
+    rig: ProviderRig, product: Product
+) -> None:
+    """Charged, the answer lost, and the row stands in the list as deleted: it is nobody's, but it is no absence."""
+    await rig.canary(product, address="192.0.2.250")
+    await rig.sandbox.control("POST", "profile", {"activation": {"mode": "fails"}})
+    offer = product.offer
+    assert offer is not None
+    await fault(rig, Case("drop", "after"), offer.order_function)
+    (order,) = await rig.settled(await rig.store(product, address="198.51.100.1"), seconds=40)
+    assert (order.state, order.marker_number) == (MANUAL, 1)
+    assert sorted((await rig.charges_per_service()).values()) == [1, 1]
 
 
 async def differences(rig: ProviderRig, orders: list[ProviderOrder]) -> list[tuple[DriftKind, int | None]]:

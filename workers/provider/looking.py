@@ -215,11 +215,14 @@ class Looker:
         return tuple(sorted(elid for elid in marked if linked.get(elid, order.order_id) == order.order_id))
 
     async def _charges_witness(self, order: ProviderOrder, charges: ChargeList, services: ServiceList) -> ChargeWitness:
-        """Return what the ledger says beside a look for a new service: what stands in lists, or was ours, explains."""
-        listed = snapshot_of(services)
-        named = {row.elid for row in _unexplained(charges, order, explained=listed) if row.elid is not None}
+        """Return what the ledger says beside a look for a new service: what lives, or an order of ours made, explains.
+
+        A service that is deleted and no order's may be the one sought, charged for and dead at birth.
+        """
+        alive = frozenset(row.elid for row in services.rows if row.status is not ServiceStatus.DELETED)
+        named = {row.elid for row in _unexplained(charges, order, explained=alive) if row.elid is not None}
         made = await self.book.linked(self.provider_account, named)
-        return _witness(charges, order, explained=listed | made.keys())
+        return _witness(charges, order, explained=alive | made.keys())
 
     async def _completed(self, order: ProviderOrder, services: ServiceList, possible: Collection[Elid]) -> ServiceList:
         wanted = sorted(possible)[:FORMS_READ_MAX]
