@@ -5,7 +5,7 @@ are real. An order ends confirmed with exactly one charge, refused with none, or
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,17 @@ from shared.domain.provider_order import OrderState
 from shared.domain.provider_record import ClaimLimits, ProviderOrder
 from shared.domain.provider_sweep import SweepAsker, SweepState
 from shared.domain.provisioning import StepKind, UpstreamService
-from tests.integration.provider_rig import ACCOUNT, BUSINESS, LITE, MODULE, PLESK, ProviderRig, provider_rig
+from tests.integration.provider_rig import (
+    ACCOUNT,
+    BUSINESS,
+    LITE,
+    MODULE,
+    PLESK,
+    RULES,
+    ProviderRig,
+    a_runner,
+    provider_rig,
+)
 from tests.integration.sweep_rig import CATALOG, LICENSE, a_sweeper
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services, pytest.mark.timeout(180)]
@@ -273,6 +283,19 @@ async def test_a_charge_for_a_service_that_died_at_birth_is_never_followed_by_an
     assert offer is not None
     await fault(rig, Case("drop", "after"), offer.order_function)
     (order,) = await rig.settled(await rig.store(product, address="198.51.100.1"), seconds=40)
+    assert (order.state, order.marker_number) == (MANUAL, 1)
+    assert sorted((await rig.charges_per_service()).values()) == [1, 1]
+
+
+async def test_a_panel_whose_clock_is_days_behind_does_not_make_us_order_again(rig: ProviderRig) -> None:
+    """The service is new, but its day is not, nor is that of its charge: neither the one sought for sure nor absent."""
+    await rig.canary(PLESK, address="192.0.2.250")
+    await rig.sandbox.control("POST", "profile", {"list_remoteid": False})
+    patience = replace(RULES, give_up_after_seconds=5.0)
+    rig.runner = a_runner(rig.book, rig.client, rig.announcer, limits=WIDE, rules=patience)
+    await fault(rig, Case("clock_jump", None, args(days=-3)), "parallelslic.order.param", pa_ip="198.51.100.1")
+    await fault(rig, Case("drop", "after"), "parallelslic.order.param", pa_ip="198.51.100.1")
+    (order,) = await rig.settled(await rig.store(PLESK, address="198.51.100.1"), seconds=40)
     assert (order.state, order.marker_number) == (MANUAL, 1)
     assert sorted((await rig.charges_per_service()).values()) == [1, 1]
 

@@ -189,7 +189,7 @@ class Looker:
         marked = await self._marked(order, services)
         if marked:
             return Finding(elids=marked, how=Found.MARKER, conclusive=services.conclusive)
-        fresh = snapshot_of(services) - order.snapshot if not isinstance(operation, OrderSoftware) else frozenset()
+        fresh = {row.elid for row in services.rows if not row.markers} - order.snapshot
         linked = await self.book.linked(self.provider_account, fresh)
         sought = Sought(
             operation=operation,
