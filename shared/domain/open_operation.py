@@ -27,6 +27,8 @@ class AttentionKind(StrEnum):
     """The provider does not release a service that nobody needs any more."""
     ORDER_MANUAL = "order_manual"
     """The outcome of an order stays unknown: people decide."""
+    ORDER_WAITS = "order_waits"
+    """Nothing has moved an order on for half an hour; it is still to be carried out."""
     SURPLUS_SERVICE = "surplus_service"
     """A service of ours that no license needs."""
     ACCESS_REFUSED = "access_refused"

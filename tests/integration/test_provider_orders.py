@@ -16,6 +16,7 @@ from shared.contracts.envelope import day_of, derived_id, new_id
 from shared.database.pool import open_pool
 from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.provider_orders import PostgresProviderOrders
+from shared.database.provider_overdue import PostgresOverdueOrders
 from shared.domain.approval import TwoPeople
 from shared.domain.open_operation import AttentionKind
 from shared.domain.provider_operation import Elid, RenewService
@@ -340,6 +341,40 @@ async def test_a_termination_cancels_what_was_not_sent_even_while_the_account_pa
     await rig.execute("UPDATE provider_order SET cancel_requested_at = clock_timestamp()")
     assert await rig.book.obstacle(order_id, LIMITS) is ClaimObstacle.CANCELED
     assert await rig.book.claim(order_id, LIMITS) is ClaimObstacle.CANCELED
+
+
+async def test_people_are_told_once_of_each_order_that_nothing_moves_on(rig: ProviderRig) -> None:
+    overdue = PostgresOverdueOrders(rig.pool)
+    waiting, refused, manual, releasing, _fresh = [await rig.store() for _ in range(5)]
+    claim = await claimed(rig, refused)
+    await rig.book.close(claim, Judgement(trigger=Trigger.REFUSED, refusal=Refusal.REJECTED), SEEN)
+    await rig.book.close(await claimed(rig, manual), Judgement(trigger=Trigger.SEVERAL_IDS), SEEN)
+    await rig.execute("UPDATE provider_order SET kind = 'end', put_off = 1 WHERE order_id = $1", releasing)
+    past = "UPDATE provider_order SET intended_at = intended_at - interval '1 hour', decided_at = decided_at"
+    await rig.execute(
+        f"{past} - interval '1 hour' WHERE order_id = ANY($1::uuid[])", [waiting, refused, manual, releasing]
+    )
+    await rig.book.hold_off(ACCOUNT, Pause.BREAKER)
+
+    assert await overdue.tell(after_seconds=1800.0, orders_max=100) == 2, "one never sent, one never taken in"
+    assert await overdue.tell(after_seconds=1800.0, orders_max=100) == 0
+
+    told = await rig.value(
+        "SELECT string_agg(convert_from(value, 'UTF8'), ' ') FROM outbox WHERE type LIKE '%attention'"
+    )
+    assert isinstance(told, str)
+    assert told.count('"order_waits"') == 2
+    assert "pauses (auth_failed)" in told
+    assert all(str(order_id) in told for order_id in (waiting, refused))
+    assert (await rig.order(waiting)).state is OrderState.INTENDED, "telling changes nothing"
+
+
+async def test_an_order_that_people_released_is_not_overdue_for_the_time_it_was_theirs(rig: ProviderRig) -> None:
+    order_id = await rig.store()
+    await rig.book.close(await claimed(rig, order_id), Judgement(trigger=Trigger.SEVERAL_IDS), SEEN)
+    await rig.execute("UPDATE provider_order SET intended_at = intended_at - interval '1 hour'")
+    await rig.oversight.release(order_id, by=TwoPeople(("ann", "bob")))
+    assert await PostgresOverdueOrders(rig.pool).tell(after_seconds=1800.0, orders_max=100) == 0
 
 
 async def test_a_termination_cancels_what_was_not_sent(rig: ProviderRig) -> None:
