@@ -14,7 +14,7 @@ from shared.domain.provider_outcome import Evidence, Refusal, SendOutcome
 from shared.domain.provider_record import AccountPause, Claim, ClaimLimits, ProviderOrder
 from shared.domain.provider_service import Balance, ChargeList, ServiceForm, ServiceList
 from shared.domain.provider_settling import Look, Settled
-from shared.domain.provider_sweep import NewFinding, Sweep, SweepClaim
+from shared.domain.provider_sweep import NewFinding, Sweep, SweepClaim, Turn
 from shared.errors import KeywayError
 
 Fence = Callable[[], Awaitable[bool]]
@@ -237,8 +237,8 @@ class SweepBook(Protocol):
         """Keep findings, tell of the new ones and return how many those are; None when the sweep was lost."""
         ...
 
-    async def finish(self, claim: SweepClaim, differences: Sequence[Difference]) -> int | None:
-        """End the sweep and close the findings that it did not meet; how many. None when it was lost."""
+    async def finish(self, claim: SweepClaim, differences: Sequence[Difference], turn: Turn) -> int | None:
+        """End the sweep and close the findings that it looked for and did not meet; how many. None: it was lost."""
         ...
 
     async def fail(self, claim: SweepClaim, failure: str) -> bool:
