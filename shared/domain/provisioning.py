@@ -147,12 +147,17 @@ def plan_periods(product: Product, service: UpstreamService, data: ServerData, u
     steps: list[Step] = []
     reached = service.expires_on
     while reached is not None and product.period_months and len(steps) < PERIODS_AT_ONCE_MAX:
-        if reached >= until - timedelta(days=RENEWAL_MARGIN_DAYS):
+        if reaches(reached, until):
             break
         prolong = _about(service, StepKind.PROLONG, product, data)
         steps.append(replace(prolong, expires_before=reached))
         reached = months_later(reached, product.period_months)
     return tuple(steps)
+
+
+def reaches(last_day: date, until: date) -> bool:
+    """Whether a service with that last day lasts until the renewal day of a license that ends on `until`."""
+    return last_day >= until - timedelta(days=RENEWAL_MARGIN_DAYS)
 
 
 def plan_change(product: Product, service: UpstreamService, data: ServerData) -> tuple[Step, ...]:

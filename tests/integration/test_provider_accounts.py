@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from shared.database.provider_accounts import PostgresProviderAccounts
+from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import ClaimObstacle, Judgement, OrderState, Pause, Trigger
 from shared.domain.provider_outcome import Evidence, Refusal
 from shared.domain.provider_record import Claim, ProviderOrder
@@ -67,7 +68,7 @@ async def test_each_account_orders_under_its_own_login_and_sees_its_own_services
     assert [owners[order.elid or 0] for order in orders] == ["reseller", SECOND_USER]
     assert set(await rig.charges_per_service() or {}) == {order.elid for order in orders}
     for order in orders:
-        assert set((await rig.book.linked(order.provider_account)).by_elid) == {order.elid}
+        assert await rig.book.linked(order.provider_account, [Elid(order.elid or 0)]) == {order.elid: order.order_id}
     assert orders[0].marker != orders[1].marker
 
 

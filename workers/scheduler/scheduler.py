@@ -26,7 +26,7 @@ from workers.scheduler.due import (
     names_over,
     wind_downs_over,
 )
-from workers.scheduler.ports import Orders, Post, Schedule, Sweeps
+from workers.scheduler.ports import Orders, Overdue, Post, Schedule, Sweeps
 
 LOOK_SECONDS = 0.5
 STAND_BY_SECONDS = 1.0
@@ -37,6 +37,10 @@ FORGET_NAMES_SECONDS = 60.0
 RING_AGAIN_SECONDS = 5.0
 PATROL_LOOK_SECONDS = 1.0
 ASK_AGAIN_SECONDS = 30.0
+OVERDUE_SECONDS = 1800.0
+"""Twice the time after which an unknown outcome goes to people: whatever waits longer, somebody should look."""
+OVERDUE_LOOK_SECONDS = 60.0
+OVERDUE_MAX = 100
 ORDERS_MAX = 200
 SWEEPS_MAX = 50
 LICENSES_MAX = 500
@@ -52,6 +56,7 @@ class Scheduler:
 
     schedule: Schedule
     orders: Orders
+    overdue: Overdue
     sweeps: Sweeps
     patrol_seconds: float
     """Each provider account is compared so often."""
@@ -67,6 +72,7 @@ class Scheduler:
     _patrol: Every = field(default_factory=lambda: Every(PATROL_LOOK_SECONDS), init=False)
     _forget: Every = field(default_factory=lambda: Every(FORGET_SECONDS), init=False)
     _forget_names: Every = field(default_factory=lambda: Every(FORGET_NAMES_SECONDS), init=False)
+    _overdue_look: Every = field(default_factory=lambda: Every(OVERDUE_LOOK_SECONDS), init=False)
     _asked: Recently = field(default_factory=lambda: Recently(ASK_AGAIN_SECONDS), init=False)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -85,10 +91,7 @@ class Scheduler:
 
     async def _round(self) -> float:
         now = self.clock.monotonic()
-        due = await self.orders.ring(orders_max=ORDERS_MAX, again_seconds=RING_AGAIN_SECONDS)
-        if due:
-            await self.post.bells(due)
-            self.metrics.sent["bell"].inc(len(due))
+        await self._order_round(now)
         await self._patrol_round(now)
         if self._lapse.is_due(now):
             lapsing = await self.schedule.lapsing(latest_day_over(self.business_clock.now()), LICENSES_MAX)
@@ -109,6 +112,17 @@ class Scheduler:
             if names == NAMES_MAX:
                 self._forget_names.again()
         return LOOK_SECONDS
+
+    async def _order_round(self, now: float) -> None:
+        """Ring for the orders that are due, and tell people of those that nothing moves on."""
+        due = await self.orders.ring(orders_max=ORDERS_MAX, again_seconds=RING_AGAIN_SECONDS)
+        if due:
+            await self.post.bells(due)
+            self.metrics.sent["bell"].inc(len(due))
+        if self._overdue_look.is_due(now):
+            told = await self.overdue.tell(after_seconds=OVERDUE_SECONDS, orders_max=OVERDUE_MAX)
+            if told:
+                log.warning("scheduler.orders.overdue", count=told)
 
     async def _patrol_round(self, now: float) -> None:
         """Ask for the comparisons that are due and ring for all that nobody carries: people ask for some, too."""
