@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 import typer
 
+from keyway.cli.installation import reads_stack, stack_settings
 from keyway.cli.refusal import RefusedError
 from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, LicenseId, license_id
 
@@ -51,6 +52,7 @@ def _license_id(text: str) -> LicenseId:
 
 
 @app.command()
+@reads_stack
 def explain(
     license: Annotated[str, typer.Argument(metavar="LICENSE", help="Account and number, such as ka:00481516.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -80,9 +82,8 @@ async def _story(asked: LicenseId) -> "tuple[LicenseStory | None, list[OrderStor
     from shared.database.license_queries import license_story
     from shared.database.pool import connected, open_pool
     from shared.database.provider_oversight import PostgresProviderOversight
-    from shared.settings import load_settings
 
-    database_url = load_settings().require_database_url()
+    database_url = stack_settings().require_database_url()
     async with connected(database_url, command_seconds=QUERY_SECONDS) as connection:
         story = await license_story(connection, asked)
     async with open_pool(database_url, connections_max=1) as pool:

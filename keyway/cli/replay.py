@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, stack_settings
 from keyway.cli.refusal import RefusedError
 from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, LicenseId, license_id
 
@@ -41,6 +42,7 @@ class Replayed:
 
 
 @app.command()
+@changes_stack
 def replay(  # noqa: PLR0913, PLR0917 - the options of one verb
     license: Annotated[
         str | None, typer.Argument(metavar="[LICENSE]", help="One license, such as ka:00481516.")
@@ -110,10 +112,9 @@ async def _replay(scope: "ReplayScope", rate: int, *, dry_run: bool, shows_progr
     from shared.database.outbox_replay import PAGE_ROWS, replay_pages
     from shared.database.pool import connected
     from shared.kafka import event_producer, start_client
-    from shared.settings import load_settings
     from workers.outbox import OutboxSender
 
-    settings, clock = load_settings(), MachineClock()
+    settings, clock = stack_settings(), MachineClock()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     progress = Progress(*columns, console=Console(stderr=True), disable=not shows_progress, transient=True)
     async with AsyncExitStack() as stack:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, reads_stack, stack_settings
 from keyway.cli.refusal import RefusedError
 from keyway.cli.usage_topic import topic
 from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, LicenseId, license_id
@@ -44,6 +45,7 @@ Month = Annotated[str, typer.Argument(metavar="MONTH", help="Such as 2027-02.")]
 
 
 @app.command()
+@reads_stack
 def show(
     license: Annotated[
         str | None, typer.Argument(metavar="[LICENSE]", help="Account and number, such as ka:00502001.")
@@ -81,6 +83,7 @@ def show(
 
 
 @app.command()
+@changes_stack
 def close(month: Month, account: Account = None, product: Product = None, as_json: Json = False) -> None:
     """Close MONTH, and every earlier month that is still open: their figures never change again.
 
@@ -97,6 +100,7 @@ def close(month: Month, account: Account = None, product: Product = None, as_jso
 
 
 @app.command()
+@changes_stack
 def dispute(
     month: Month,
     reason: Annotated[str, typer.Option("--reason", help="Why, in a sentence.")],
@@ -111,6 +115,7 @@ def dispute(
 
 
 @app.command()
+@changes_stack
 def settle(month: Month, account: Account = None, product: Product = None, as_json: Json = False) -> None:
     """Mark a closed or disputed month as settled, for good."""
     _move(month, "settled", account, product, reason="", as_json=as_json)
@@ -132,9 +137,8 @@ def _month(text: str) -> date:
 @asynccontextmanager
 async def _connection() -> AsyncIterator["OwnConnection"]:
     from shared.database.pool import close, open_connection
-    from shared.settings import load_settings
 
-    url = load_settings().require_database_url()
+    url = stack_settings().require_database_url()
     connection = await open_connection(url, command_seconds=QUERY_SECONDS, settings=SETTINGS)
     try:
         yield connection
@@ -144,9 +148,8 @@ async def _connection() -> AsyncIterator["OwnConnection"]:
 
 def _business_now() -> "datetime":
     from shared.clock import business_clock
-    from shared.settings import load_settings
 
-    return business_clock(load_settings().clock_offset_file).now()
+    return business_clock(stack_settings().clock_offset_file).now()
 
 
 def _show_license(asked: LicenseId, *, as_json: bool, as_csv: bool) -> None:
