@@ -14,8 +14,8 @@ import orjson
 import typer
 
 from keyway.cli.installation import changes_stack, stack_settings
+from keyway.cli.license_argument import license_id_of
 from keyway.cli.refusal import RefusedError
-from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, LicenseId, license_id
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -78,18 +78,11 @@ def _scope(
     if from_sequence != 1 and license is None:
         raise typer.BadParameter("--from-sequence goes with a LICENSE")
     if license is not None:
-        return ReplayScope(license_id=_license_id(license), from_sequence=from_sequence)
+        return ReplayScope(license_id=license_id_of(license), from_sequence=from_sequence)
     begin, end = _moment("--since", since), _moment("--until", until)
     if begin is not None and end is not None and begin >= end:
         raise typer.BadParameter(f"--since {since} is not before --until {until}: nothing lies between them")
     return ReplayScope(since=begin, until=end)
-
-
-def _license_id(text: str) -> LicenseId:
-    account, _, number = text.partition(":")
-    if not ACCOUNT_NAME.fullmatch(account) or not LICENSE_NUMBER.fullmatch(number):
-        raise typer.BadParameter(f"{text!r}: write account and number, such as ka:00481516")
-    return license_id(account, number)
 
 
 def _moment(option: str, text: str | None) -> datetime | None:

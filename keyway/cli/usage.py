@@ -13,9 +13,10 @@ import orjson
 import typer
 
 from keyway.cli.installation import changes_stack, reads_stack, stack_settings
+from keyway.cli.license_argument import license_id_of
 from keyway.cli.refusal import RefusedError
 from keyway.cli.usage_topic import topic
-from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, LicenseId, license_id
+from shared.contracts.identifiers import LicenseId
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,12 +65,12 @@ def show(
     events; exit status 1 when one does not come out again. Without: months, and with --month their figures.
     """
     if license is not None and month is None:
-        _show_license(_license_id(license), as_json=as_json, as_csv=as_csv)
+        _show_license(license_id_of(license), as_json=as_json, as_csv=as_csv)
         return
     asked = None if month is None else _month(month)
     rows = asyncio.run(_month_rows(account, product, asked))
     if license is not None:
-        named = _license_id(license)
+        named = license_id_of(license)
         rows = [
             {**row, "lines": [line for line in row["lines"] if line["license_id"] == named]}  # type: ignore[attr-defined] # made by _line_row
             for row in rows
@@ -119,13 +120,6 @@ def dispute(
 def settle(month: Month, account: Account = None, product: Product = None, as_json: Json = False) -> None:
     """Mark a closed or disputed month as settled, for good."""
     _move(month, "settled", account, product, reason="", as_json=as_json)
-
-
-def _license_id(text: str) -> LicenseId:
-    account, _, number = text.partition(":")
-    if not ACCOUNT_NAME.fullmatch(account) or not LICENSE_NUMBER.fullmatch(number):
-        raise typer.BadParameter(f"{text!r}: write account and number, such as ka:00502001")
-    return license_id(account, number)
 
 
 def _month(text: str) -> date:

@@ -369,9 +369,7 @@ class CaseFile:
         self.operations[answer.fingerprint] = self.license.revision
         return answer.fingerprint, self.license.revision
 
-    def _audit(
-        self, envelope: Envelope, decision: Decision, revision: NewRevision | None, desk: Desk
-    ) -> AuditEntry:
+    def _audit(self, envelope: Envelope, decision: Decision, revision: NewRevision | None, desk: Desk) -> AuditEntry:
         """Return the next link of the chain, or a lone one for a number that is no license."""
         entry = encode_audit_entry(story_of(envelope, decision, self.license, revision, desk))
         previous = lone_root(entry) if self.license is None else self.audit_sha256
