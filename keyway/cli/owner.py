@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, reads_stack, stack_settings
 from keyway.cli.refusal import RefusedError
 from shared.domain.key_owners import OwnerKind
 from shared.errors import StoreRefusedError
@@ -36,6 +37,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
+@changes_stack
 def add(
     owner: Id,
     kind: Annotated[OwnerKind, typer.Option(help="client: keys belong to it; reseller: has clients.")],
@@ -58,6 +60,7 @@ def add(
 
 
 @app.command("list")
+@reads_stack
 def list_(as_json: Json = False) -> None:
     """Print all owners, configurations, price lists and links."""
 
@@ -101,12 +104,14 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command()
+@changes_stack
 def suspend(owner: Id, as_json: Json = False) -> None:
     """Show all keys of an owner as suspended, and let nobody move keys to it."""
     _suspend(owner, suspended=True, as_json=as_json)
 
 
 @app.command()
+@changes_stack
 def resume(owner: Id, as_json: Json = False) -> None:
     """Undo `suspend`."""
     _suspend(owner, suspended=False, as_json=as_json)
@@ -120,6 +125,7 @@ def _suspend(owner: str, *, suspended: bool, as_json: bool) -> None:
 
 
 @app.command()
+@changes_stack
 def configuration(
     owner: Id,
     number: Annotated[int, typer.Argument(metavar="CONFIGURATION", min=1, max=CONFIGURATION_MAX)],
@@ -140,6 +146,7 @@ def configuration(
 
 
 @app.command("price-list")
+@changes_stack
 def price_list(
     name: Annotated[str, typer.Argument(metavar="NAME", help="a-z, 0-9 and -, up to 32.")],
     items: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Item constants.")],
@@ -151,6 +158,7 @@ def price_list(
 
 
 @app.command()
+@changes_stack
 def link(
     account: Account,
     owner: Id,
@@ -173,6 +181,7 @@ def link(
 
 
 @app.command()
+@changes_stack
 def unlink(account: Account, as_json: Json = False) -> None:
     """Let an account speak for nobody any more."""
     if not _run(lambda owners: owners.unlink(account)):
@@ -206,9 +215,8 @@ def _run(work: "Callable[[PostgresOwners], Awaitable[Outcome]]") -> Outcome:
 async def _with_owners(work: "Callable[[PostgresOwners], Awaitable[Outcome]]") -> Outcome:
     from shared.database.owners import PostgresOwners
     from shared.database.pool import open_pool
-    from shared.settings import load_settings
 
-    async with open_pool(load_settings().require_database_url()) as pool:
+    async with open_pool(stack_settings().require_database_url()) as pool:
         return await work(PostgresOwners(pool))
 
 

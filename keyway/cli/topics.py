@@ -19,11 +19,12 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from keyway.cli.installation import changes_stack, stack_settings
 from shared.clock import MachineClock
 from shared.errors import ConfigurationError, UnavailableError
 from shared.kafka import offset_reader, start_client
 from shared.kafka_ending import stop_client
-from shared.settings import Settings, load_settings
+from shared.settings import Settings
 
 DECLARATION = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "topics.yaml"
 MIN_INSYNC_REPLICAS = "min.insync.replicas"
@@ -244,12 +245,13 @@ async def _alter(client: AIOKafkaAdminClient, resources: list[ConfigResource]) -
 
 
 @app.command("apply")
+@changes_stack
 def apply(
     file: Annotated[Path, typer.Option(help="Declared topics.")] = DECLARATION,
     json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
 ) -> None:
     """Create missing topics and set what differs from the declared file; safe to repeat."""
-    changes = asyncio.run(apply_topics(load_settings(), file))
+    changes = asyncio.run(apply_topics(stack_settings(), file))
     if json:
         document: dict[str, Any] = {"changes": changes}
         typer.echo(orjson.dumps(document).decode())

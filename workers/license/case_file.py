@@ -40,6 +40,7 @@ from shared.domain.effects import (
     StoredReply,
     UsageReport,
     WaitingCommand,
+    lone_root,
 )
 from shared.domain.events import LicenseEvent
 from shared.domain.key_owners import OwnerBook
@@ -382,16 +383,14 @@ class CaseFile:
         self.operations[answer.fingerprint] = self.license.revision
         return answer.fingerprint, self.license.revision
 
-    def _audit(
-        self, envelope: Envelope, decision: Decision, revision: NewRevision | None, desk: Desk
-    ) -> AuditEntry | None:
-        """Return the next link of the chain; a number that is no license has none."""
-        if self.license is None:
-            return None
+    def _audit(self, envelope: Envelope, decision: Decision, revision: NewRevision | None, desk: Desk) -> AuditEntry:
+        """Return the next link of the chain, or a lone one for a number that is no license."""
         entry = encode_audit_entry(story_of(envelope, decision, self.license, revision, desk))
-        previous = self.audit_sha256
-        self.audit_sha256 = sha256(previous + entry).digest()
-        return AuditEntry(entry=entry, previous_sha256=previous, entry_sha256=self.audit_sha256)
+        previous = lone_root(entry) if self.license is None else self.audit_sha256
+        link = AuditEntry(entry=entry, previous_sha256=previous, entry_sha256=sha256(previous + entry).digest())
+        if self.license is not None:
+            self.audit_sha256 = link.entry_sha256
+        return link
 
 
 def _usage_report(decision: Decision, desk: Desk) -> UsageReport | None:
