@@ -10,10 +10,11 @@ from aiohttp import hdrs, web
 
 from gateway.auth import Doorkeeper
 from gateway.circuit import Circuit, Machine
+from gateway.command_bus import Bus
 from gateway.key_directory import KeyDirectory
 from gateway.partner_problems import faulty, plan_answer, refused, rejected
 from gateway.problems import Refused, Unanswered
-from gateway.routes.isv import CLOSING, Bus, trace_parent_of
+from gateway.routes.isv import CLOSING, trace_parent_of
 from gateway.routes.journal import Journal
 from gateway.routes.partner_calls import WITH_BODY, Action, Call, Place, command_of, read_call, read_place, unknown_key
 from gateway.routes.request_body import read_body, refuse_doubtful_framing

@@ -28,8 +28,7 @@ LISTED_MAX: Final = 1000
 LIST: Final[LiteralString] = (
     SELECT
     + """ WHERE (cardinality($1::text[]) = 0 OR o.state = ANY($1)) AND ($2::text IS NULL OR o.license_id = $2)
-    AND (NOT $3 OR o.settled_at IS NULL)
-ORDER BY o.intended_at DESC LIMIT $4"""
+ORDER BY o.intended_at DESC LIMIT $3"""
 )
 STORY: Final[LiteralString] = """
 SELECT 'step' AS what, at, jsonb_build_object('before', state_before, 'after', state_after, 'trigger', trigger,
@@ -65,13 +64,12 @@ class PostgresProviderOversight:
         *,
         states: Collection[OrderState] = (),
         license_id: str | None = None,
-        unsettled_only: bool = False,
         orders_max: int = LISTED_MAX,
     ) -> tuple[ProviderOrder, ...]:
         """Return orders, newest first; all states when none is named."""
         named = [state.value for state in states]
         async with borrowed(self._pool, "list orders") as connection:
-            rows = await connection.fetch(LIST, named, license_id, unsettled_only, orders_max)
+            rows = await connection.fetch(LIST, named, license_id, orders_max)
         return tuple(map(order_of, rows))
 
     async def story(self, order_id: UUID) -> tuple[StoryLine, ...]:
