@@ -39,9 +39,10 @@ from tests.process.whole_stack import WholeStack, order, until
 
 ORDERS = int(os.environ.get("SAGA_ORDERS", "100"))
 KILLS = int(os.environ.get("SAGA_KILLS", "5"))
-SECONDS = 150.0 + ORDERS * 0.9
+SECONDS = 400.0 + ORDERS * 0.9
 SETTLED_SECONDS = 240.0
 """For everything that is open to be settled: several quiet periods, and what other tests left."""
+DRIFT_SECONDS = 300.0
 AT_ONCE = 24
 ORDERING = "*.order.param"
 THIRD = 1 / 3
@@ -69,7 +70,11 @@ ACCOUNTS = {"ISPMGR6-LITE": "isplicense", "PLESK12-WEB-ADMIN": "second", "ISPMGR
 """The products that are ordered, each in an account of its own."""
 PRODUCTS = tuple(ACCOUNTS)
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(int(SECONDS + 2 * SETTLED_SECONDS) + 120)]
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.process,
+    pytest.mark.timeout(int(SECONDS + 2 * SETTLED_SECONDS + DRIFT_SECONDS) + 300),
+]
 
 LICENSES = """
 SELECT license_id, status, (service ->> 'elid')::bigint AS elid, service ->> 'account' AS account
@@ -138,11 +143,15 @@ async def test_every_license_costs_one_charge_whatever_breaks(
     numbers = [next(fresh_number) for _ in range(ORDERS + len(PRODUCTS))]
     wanted = [an_order(number, PRODUCTS[at % len(PRODUCTS)], address_of(at)) for at, number in enumerate(numbers)]
     canaries, others = wanted[: len(PRODUCTS)], wanted[len(PRODUCTS) :]
-    deadline = time.monotonic() + SECONDS
     administrators = stack.administrators()
+    deadline = time.monotonic() + SECONDS
     for canary in canaries:
         await buy(administrators[0], canary, until_seconds=deadline)
     await settle_all(stack, panel)
+    deadline = time.monotonic() + SECONDS
+    # Chance decides about most orders; these fates come about in any case, each several times as often as is asked for.
+    await panel.first(ORDERS // 20, "drop", phase="before", func=ORDERING, user=user_of("isplicense"))
+    await panel.first(ORDERS // 10, "drop", phase="after", func=ORDERING, user=user_of("third"))
     for mode, phase, args in FAULTS:
         await panel.often(mode, THIRD / len(FAULTS), func=ORDERING, phase=phase, **args)
     line = asyncio.Queue[Order]()
@@ -176,7 +185,7 @@ def user_of(account: str) -> str:
 def drift(stack: WholeStack) -> str:
     """Return what `keyway provider drift` prints, as the provider worker found it; empty when both sides agree."""
     command = [sys.executable, "-m", "keyway", "provider", "drift", "--state-dir", str(stack.state)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DRIFT_SECONDS)
     return done.stdout + done.stderr + (f"exit status {done.returncode}" if done.returncode else "")
 
 
@@ -198,7 +207,7 @@ async def keep_killing(stack: WholeStack) -> None:
     """Kill the provider worker over and over, each time when it has had time to work."""
     for _ in range(KILLS):
         await asyncio.sleep(4.0)
-        stack.kill("provider-0")
+        await stack.kill("provider-0")
     await asyncio.Event().wait()
 
 
@@ -310,7 +319,7 @@ async def test_an_account_that_hangs_leaves_the_orders_of_another_flowing(
     await panel.calm()
     await use_four_accounts(stack, tmp_path)
     administrators = stack.administrators()
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + SECONDS
 
     async def administer(product: str, at: int) -> float:
         wanted = an_order(next(fresh_number), product, address_of(at))
@@ -367,5 +376,12 @@ def in_all_encodings(user: str, password: str) -> list[bytes]:
 
 
 async def test_the_accounts_tell_whether_they_pause(stack: WholeStack) -> None:
+    await PanelControl.of(stack).calm()
     async with open_pool(stack.now().database) as pool:
-        assert await PostgresProviderAccounts(pool).accepting() == dict.fromkeys(ACCOUNTS.values(), True)
+        accounts = PostgresProviderAccounts(pool)
+        assert set(await accounts.accepting()) == set(ACCOUNTS.values())
+
+        async def all_take_orders() -> bool:  # a pause that the losses of another test brought ends by itself
+            return all((await accounts.accepting()).values())
+
+        await until(all_take_orders, seconds=SETTLED_SECONDS, what="every account takes orders")
