@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -129,7 +130,7 @@ async def use_four_accounts(stack: WholeStack, folder: Path) -> None:
 
     async def is_taken() -> bool:
         logs = [log.read_text() for log in stack.state.glob("logs/license-*.log")]
-        return all(f'"catalog_version":{version}' in log for log in logs)
+        return all(re.search(rf'"catalog_version":{version}\b', log) for log in logs)
 
     await until(is_taken, seconds=60, what=f"catalog version {version} is taken")
 
@@ -207,6 +208,7 @@ async def keep_killing(stack: WholeStack) -> None:
     """Kill the provider worker over and over, each time when it has had time to work."""
     for _ in range(KILLS):
         await asyncio.sleep(4.0)
+        await until(lambda: stack.is_ready("provider-0"), seconds=SETTLED_SECONDS, what="the provider worker is back")
         await stack.kill("provider-0")
     await asyncio.Event().wait()
 
@@ -282,18 +284,24 @@ async def test_a_hanging_provider_holds_up_no_local_product(stack: WholeStack, f
     administrator = stack.administrators()[0]
 
     async def bronze(count: int) -> float:
-        """Buy one after the other, each at the first try; return the median of the seconds, for people to read."""
-        spent = []
-        for _ in range(count):
-            began = time.monotonic()
-            exchange = await administrator.send(operation_form("PURCHASE", order(next(fresh_number))))
-            assert exchange.status == 200
-            spent.append(time.monotonic() - began)
-        return median(spent)
+        """Buy one after the other, each at the first try; return the median of the seconds, for people to read.
+
+        A busy machine may hold up one of them; what waits for the provider is held up again and again.
+        """
+        exchanges = [
+            await administrator.send(operation_form("PURCHASE", order(next(fresh_number)))) for _ in range(count)
+        ]
+        held_up = [str(exchange) for exchange in exchanges if exchange.status != 200]
+        assert len(held_up) <= 1, held_up
+        return median(exchange.seconds for exchange in exchanges)
+
+    async def an_order_hangs() -> bool:
+        async with pool.acquire() as connection:
+            return bool(await connection.fetchval("SELECT count(*) FROM provider_order WHERE state = 'sending'"))
 
     before = await bronze(60)
     await panel.often("hang", 1.0, func=ORDERING, phase="before", max_ms=20_000)
-    async with asyncio.TaskGroup() as group:
+    async with open_pool(stack.now().database) as pool, asyncio.TaskGroup() as group:
         hanging = [
             group.create_task(
                 administrator.send(
@@ -302,7 +310,7 @@ async def test_a_hanging_provider_holds_up_no_local_product(stack: WholeStack, f
             )
             for n in range(8)
         ]
-        await asyncio.sleep(0.5)
+        await until(an_order_hangs, seconds=SETTLED_SECONDS, what="an order is with the panel")
         meanwhile = await bronze(60)
         answered = [task.result().status for task in hanging if task.done()]
         assert 200 not in answered, "the provider was to hang all the while"
@@ -344,9 +352,11 @@ async def test_the_panel_passwords_stand_nowhere(stack: WholeStack, fresh_number
     await panel.calm()
     for mode, phase in (("error_doc", "before"), ("http_status", "before"), ("truncate", None)):
         await panel.often(mode, 0.5, func=ORDERING, phase=phase)
-    for at, product in enumerate(PRODUCTS):
-        wanted = an_order(next(fresh_number), product, f"198.19.254.{at + 9}")
-        await stack.administrators()[0].send(operation_form("PURCHASE", wanted))
+    administrator = stack.administrators()[0]
+    async with asyncio.TaskGroup() as group:
+        for at, product in enumerate(PRODUCTS):
+            wanted = an_order(next(fresh_number), product, f"198.19.254.{at + 9}")
+            group.create_task(administrator.send(operation_form("PURCHASE", wanted)))
     await panel.calm()
     needles = [needle for user, password in passwords.items() for needle in in_all_encodings(user, password)]
     secret_files = [panel_password_file(stack.state), accounts_file(stack)]
