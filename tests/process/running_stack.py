@@ -17,7 +17,7 @@ from keyway.localstack.folders import CHECKOUT
 from keyway.localstack.processes import Identity, identify
 
 READY_SECONDS = 120.0
-STOP_SECONDS = 60.0
+STOP_SECONDS = 120.0
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ from tests.process.whole_stack import SETTLED_SECONDS, TEST_SECONDS, WholeStack,
 pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(TEST_SECONDS)]
 
 VICTIMS = ("license-0", "relay-0", "license-0", "relay-0")
-BETWEEN_KILLS_SECONDS = 5.0
+AT_WORK_SECONDS = 2.0
 UNCOUNTED = "SELECT count(*) FROM license WHERE published_sequence < sequence"
 TABLES = """
 SELECT license_id, sequence, product, status, suspended, expires_on, revision FROM license WHERE license_id = ANY($1)
@@ -29,7 +29,8 @@ async def test_every_event_is_published_in_sequence_through_kills_and_tells_what
         await asyncio.sleep(1.0)
         for victim in VICTIMS:
             await stack.kill(victim)
-            await asyncio.sleep(BETWEEN_KILLS_SECONDS)
+            await until(lambda victim=victim: stack.is_ready(victim), seconds=SETTLED_SECONDS, what=f"{victim} is back")
+            await asyncio.sleep(AT_WORK_SECONDS)
     await stack.wait_until_healthy()
     connection = await asyncpg.connect(stack.now().database)
 

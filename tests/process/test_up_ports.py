@@ -85,6 +85,7 @@ def test_holder_of_a_taken_port_is_named(family: socket.AddressFamily) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.timeout(READY_SECONDS + 60)
 def test_up_on_a_taken_fixed_port_fails_with_one_sentence_and_starts_nothing(tmp_path: Path) -> None:
     base = a_free_base()  # or another port of the scheme could be taken, and be the one that is named
     port = base + 9092 - 8080

@@ -22,6 +22,7 @@ from keyway.ka.client import Exchange, KeyAdministrator, Outcome
 from keyway.ka.forms import Form, Order, operation_form
 from keyway.ka.local_stack import Stack, StackUnavailableError
 from keyway.localstack.processes import identify
+from shared.clock import OFFSET_FILE_LOOKUP_SECONDS
 from shared.contracts.identifiers import license_id, partition_of
 from shared.contracts.topics import LICENSE_COMMANDS_PARTITIONS
 from shared.kafka import ConsumedRecord
@@ -37,6 +38,7 @@ STEADY_SECONDS = 3.0
 """As long as sessions last: whoever is no longer a member of its group has noticed by then."""
 FRESH_SECONDS = 2.5
 """Workers look at their dependencies every second; `/readyz` itself believes in them for another four."""
+CLOCK_SEEN_SECONDS = 2 * OFFSET_FILE_LOOKUP_SECONDS
 ASK_AGAIN_SECONDS = 0.05
 PACE_SECONDS = 0.02
 """A KA breathes between requests: a load that takes every CPU would delay the very restart that is timed."""
@@ -191,9 +193,10 @@ def with_descendants(pid: int) -> Iterator[int]:
 
 
 def move_clock(state: Path, day: str) -> None:
-    """Move the stack's business clock to noon of `day`."""
+    """Move the stack's business clock to noon of `day`, and return when every process has looked at it."""
     command = [sys.executable, "-m", "keyway", "clock", "set", f"{day}T12:00", "--state-dir", str(state)]
     subprocess.run(command, check=True, capture_output=True)
+    time.sleep(CLOCK_SEEN_SECONDS)
 
 
 async def settled(administrators: Sequence[KeyAdministrator], form: Form) -> Exchange:
