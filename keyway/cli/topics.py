@@ -34,7 +34,7 @@ TOPIC_WAIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 0.1
 STOP_CLIENT_SECONDS = 1.0
 
-app = typer.Typer(help="Kafka topics, from the declared file.", no_args_is_help=True)
+app = typer.Typer(help="Kafka topics, from the declared file.", no_args_is_help=True, add_completion=False)
 app.callback()(lambda: None)  # a group, though it has one verb so far
 
 
