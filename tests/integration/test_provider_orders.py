@@ -343,6 +343,13 @@ async def test_a_termination_cancels_what_was_not_sent_even_while_the_account_pa
     assert await rig.book.claim(order_id, LIMITS) is ClaimObstacle.CANCELED
 
 
+async def test_people_who_look_now_do_not_disturb_a_call_that_is_out(rig: ProviderRig) -> None:
+    waiting, sending = await rig.store(), await rig.store()
+    await claimed(rig, sending)
+    await rig.oversight.look_now()
+    assert [due.order_id for due in await rig.book.ring(orders_max=10, again_seconds=5.0)] == [waiting]
+
+
 async def test_people_are_told_once_of_each_order_that_nothing_moves_on(rig: ProviderRig) -> None:
     overdue = PostgresOverdueOrders(rig.pool)
     waiting, refused, manual, releasing, _fresh = [await rig.store() for _ in range(5)]
