@@ -17,6 +17,7 @@ from shared.database.pool import open_pool
 from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_overdue import PostgresOverdueOrders
+from shared.database.provider_writes import CANCEL
 from shared.domain.approval import TwoPeople
 from shared.domain.open_operation import AttentionKind
 from shared.domain.provider_operation import Elid, RenewService
@@ -27,7 +28,7 @@ from shared.domain.provider_service import Found
 from shared.domain.provider_settling import ChargeWitness, GiveUpReason, Look, Settled
 from shared.domain.provisioning import StepKind
 from shared.errors import UnavailableError
-from tests.integration.provider_rig import ACCOUNT, LIMITS, LITE, PLESK, ProviderRig, provider_rig
+from tests.integration.provider_rig import ACCOUNT, CLOCK, LIMITS, LITE, PLESK, ProviderRig, provider_rig
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services]
 
@@ -347,6 +348,15 @@ async def test_people_who_look_now_do_not_disturb_a_call_that_is_out(rig: Provid
     waiting, sending = await rig.store(), await rig.store()
     await claimed(rig, sending)
     await rig.oversight.look_now()
+    assert [due.order_id for due in await rig.book.ring(orders_max=10, again_seconds=5.0)] == [waiting]
+
+
+async def test_a_termination_that_lines_up_does_not_disturb_a_call_that_is_out(rig: ProviderRig) -> None:
+    waiting, sending = await rig.store(), await rig.store()
+    await claimed(rig, sending)
+    async with rig.pool.acquire() as connection:
+        for order_id in (waiting, sending):
+            await connection.execute(CANCEL, order_id, CLOCK.now())
     assert [due.order_id for due in await rig.book.ring(orders_max=10, again_seconds=5.0)] == [waiting]
 
 
