@@ -92,11 +92,14 @@ class PostgresProviderOversight:
         return await self._decide(order_id, Move(trigger=Trigger.CANCELED_BY_PEOPLE, refusal=Refusal.CANCELED), by)
 
     async def look_now(self, order_ids: Sequence[UUID] = ()) -> int:
-        """Let undecided orders be due at once, all of them when none is named; return how many."""
+        """Let undecided orders be due at once, all of them when none is named; return how many.
+
+        Not those that are being sent: a bell makes a live call count as lost, and a few of those pause the account.
+        """
         async with borrowed(self._pool, "look now") as connection:
             rows = await connection.fetch(
                 "UPDATE provider_order SET due_at = clock_timestamp() WHERE settled_at IS NULL"
-                " AND (cardinality($1::uuid[]) = 0 OR order_id = ANY($1)) RETURNING 1",
+                " AND state <> 'sending' AND (cardinality($1::uuid[]) = 0 OR order_id = ANY($1)) RETURNING 1",
                 list(order_ids),
             )
         return len(rows)

@@ -90,11 +90,24 @@ def _next(case: Case, open_operation: OpenOperation, service: UpstreamService, r
     if following == len(steps) and not open_operation.termination_waits:
         steps = (*steps, *_lacking(open_operation, service, until))
     if following == len(steps):
-        return _end(case, open_operation, service, rules, now)
+        decision = _end(case, open_operation, service, rules, now)
+        return replace(decision, attention=(*_shortfall(open_operation, service, until), *decision.attention))
     if open_operation.termination_waits:
         return _cut_short(case, open_operation, service, rules, now)
     moved = replace(open_operation, steps=steps, position=following, service=service, order_id=None)
     return Decision(answer=Noted(), open=moved, order=moved.step)
+
+
+def _shortfall(open_operation: OpenOperation, service: UpstreamService, until: date | None) -> tuple[Attention, ...]:
+    """Return the finding that the license outlasts its service although all that was asked for is paid.
+
+    More periods than are paid at once, or a panel that gives less than it was asked for: the next RENEW may be far.
+    """
+    reached = service.expires_on
+    if open_operation.termination_waits or reached is None or until is None or reaches(reached, until):
+        return ()
+    text = f"service {service.elid} ends {reached}, its license lasts until {until}: periods are missing"
+    return (Attention(AttentionKind.SERVICE_DIFFERS, text),)
 
 
 def _cut_short(

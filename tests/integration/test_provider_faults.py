@@ -287,6 +287,19 @@ async def test_a_charge_for_a_service_that_died_at_birth_is_never_followed_by_an
     assert sorted((await rig.charges_per_service()).values()) == [1, 1]
 
 
+async def test_a_dead_service_of_another_order_does_not_keep_an_absent_one_from_being_ordered_again(
+    rig: ProviderRig,
+) -> None:
+    await rig.canary()
+    await fault(rig, Case("error_doc", "after", args(type="value", object="ip")), ORDER_FUNCTION, ip="198.51.100.1")
+    (refused,) = await rig.settled(await rig.store(LITE, address="198.51.100.1"))
+    (surplus,) = [each["id"] for each in await rig.sandbox.licenses() if refused.marker in each["licname"]]
+    await rig.sandbox.control("POST", "licenses", {"id": surplus, "status": 4})
+    await fault(rig, Case("drop", "before"), ORDER_FUNCTION, ip="198.51.100.2")
+    (order,) = await rig.settled(await rig.store(LITE, address="198.51.100.2"), seconds=40)
+    assert (order.state, order.marker_number) == (CONFIRMED, 2)
+
+
 async def test_a_panel_whose_clock_is_days_behind_does_not_make_us_order_again(rig: ProviderRig) -> None:
     """The service is new, but its day is not, nor is that of its charge: neither the one sought for sure nor absent."""
     await rig.canary(PLESK, address="192.0.2.250")

@@ -17,6 +17,7 @@ from shared.database.pool import open_pool
 from shared.database.provider_accounts import PostgresProviderAccounts
 from shared.database.provider_orders import PostgresProviderOrders
 from shared.database.provider_overdue import PostgresOverdueOrders
+from shared.database.provider_writes import CANCEL
 from shared.domain.approval import TwoPeople
 from shared.domain.open_operation import AttentionKind
 from shared.domain.provider_operation import Elid, RenewService
@@ -27,7 +28,7 @@ from shared.domain.provider_service import Found
 from shared.domain.provider_settling import ChargeWitness, GiveUpReason, Look, Settled
 from shared.domain.provisioning import StepKind
 from shared.errors import UnavailableError
-from tests.integration.provider_rig import ACCOUNT, LIMITS, LITE, PLESK, ProviderRig, provider_rig
+from tests.integration.provider_rig import ACCOUNT, CLOCK, LIMITS, LITE, PLESK, ProviderRig, provider_rig
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services]
 
@@ -341,6 +342,22 @@ async def test_a_termination_cancels_what_was_not_sent_even_while_the_account_pa
     await rig.execute("UPDATE provider_order SET cancel_requested_at = clock_timestamp()")
     assert await rig.book.obstacle(order_id, LIMITS) is ClaimObstacle.CANCELED
     assert await rig.book.claim(order_id, LIMITS) is ClaimObstacle.CANCELED
+
+
+async def test_people_who_look_now_do_not_disturb_a_call_that_is_out(rig: ProviderRig) -> None:
+    waiting, sending = await rig.store(), await rig.store()
+    await claimed(rig, sending)
+    await rig.oversight.look_now()
+    assert [due.order_id for due in await rig.book.ring(orders_max=10, again_seconds=5.0)] == [waiting]
+
+
+async def test_a_termination_that_lines_up_does_not_disturb_a_call_that_is_out(rig: ProviderRig) -> None:
+    waiting, sending = await rig.store(), await rig.store()
+    await claimed(rig, sending)
+    async with rig.pool.acquire() as connection:
+        for order_id in (waiting, sending):
+            await connection.execute(CANCEL, order_id, CLOCK.now())
+    assert [due.order_id for due in await rig.book.ring(orders_max=10, again_seconds=5.0)] == [waiting]
 
 
 async def test_people_are_told_once_of_each_order_that_nothing_moves_on(rig: ProviderRig) -> None:

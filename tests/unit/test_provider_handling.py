@@ -290,6 +290,22 @@ async def test_a_period_is_not_paid_when_the_panel_counted_further_than_the_cale
     assert [order.step.kind for order in upstream.store.tables.orders.values()] == [StepKind.ORDER, StepKind.PROLONG]
 
 
+async def test_a_license_that_outlasts_its_service_after_all_periods_paid_at_once_is_for_people() -> None:
+    upstream = Upstream()
+    await upstream.bought(until=date(2027, 3, 5))
+    await upstream.ask_from(a_renew(product="ISPMGR6-LITE", expires_on=date(2028, 8, 15)))
+    reached = date(2027, 3, 5)
+
+    while upstream.store.tables.open:
+        reached = months_later(reached, 1)
+        await upstream.confirm(upstream.open_order(), service_expires_on=reached)
+
+    assert reached == date(2028, 3, 5), "no more than twelve at once"
+    (told,) = upstream.store.tables.attention
+    assert b"service_differs" in told.value
+    assert b"ends 2028-03-05, its license lasts until 2028-08-15" in told.value
+
+
 async def test_each_period_is_asked_for_from_the_day_that_the_one_before_it_reached() -> None:
     upstream = Upstream()
     await upstream.bought(until=date(2027, 1, 5))

@@ -217,12 +217,20 @@ class Looker:
     async def _charges_witness(self, order: ProviderOrder, charges: ChargeList, services: ServiceList) -> ChargeWitness:
         """Return what the ledger says beside a look for a new service: what lives, or an order of ours made, explains.
 
-        A service that is deleted and no order's may be the one sought, charged for and dead at birth.
+        A service that is deleted may be the one sought, charged for and dead at birth, unless it stood there before or
+        carries the marker of another order.
         """
-        alive = frozenset(row.elid for row in services.rows if row.status is not ServiceStatus.DELETED)
-        named = {row.elid for row in _unexplained(charges, order, explained=alive) if row.elid is not None}
+        ours = set(order.markers)
+        others = frozenset(
+            row.elid
+            for row in services.rows
+            if row.status is not ServiceStatus.DELETED
+            or row.elid in order.snapshot
+            or (row.markers and ours.isdisjoint(row.markers))
+        )
+        named = {row.elid for row in _unexplained(charges, order, explained=others) if row.elid is not None}
         made = await self.book.linked(self.provider_account, named)
-        return _witness(charges, order, explained=alive | made.keys())
+        return _witness(charges, order, explained=others | made.keys())
 
     async def _completed(self, order: ProviderOrder, services: ServiceList, possible: Collection[Elid]) -> ServiceList:
         wanted = sorted(possible)[:FORMS_READ_MAX]
