@@ -44,7 +44,7 @@ SERVICE_FIXTURES = {"postgres_server", "kafka_server", "local_installation"}
 MIGRATIONS = Path(__file__).resolve().parents[1] / "shared" / "database" / "migrations"
 TEMPLATE_LOCK = 0x6B657977
 IN_USE_TRIES = 200
-GONE_TRIES = 100
+GONE_TRIES = 600
 
 Server = TypeVar("Server", PostgresServer, KafkaServer)
 
