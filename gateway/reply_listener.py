@@ -22,6 +22,8 @@ from shared.telemetry.metrics import GatewayMetrics
 POSITION_SECONDS = 10.0
 POLL_MS = 1000
 RETRY_SECONDS = 0.2
+LATE_CANARIES_MAX = 64
+"""So many canaries that nobody waits for any more are still known when they come: they are no late replies."""
 CANARY = Reply(ReplyStatus.TERMINATED, b"", b"")
 
 log = structlog.get_logger()
@@ -84,7 +86,7 @@ class ReplyListener:
             for correlation_id, reply in unpack_frames(value):
                 if self._bus.take(correlation_id, reply):
                     continue
-                canary = self._canaries.get(correlation_id)
+                canary = self._canaries.pop(correlation_id, None)
                 if canary is None:
                     self._metrics.replies_dropped["late"].inc()
                 elif not canary.done():
@@ -108,7 +110,8 @@ class ReplyListener:
                 sent.add_done_callback(_seen)
                 await heard
         finally:
-            del self._canaries[correlation_id]
+            while len(self._canaries) > LATE_CANARIES_MAX:
+                del self._canaries[next(iter(self._canaries))]
         seconds = self._clock.monotonic() - started
         self._metrics.canary_seconds.set(seconds)
         return seconds

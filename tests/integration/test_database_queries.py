@@ -66,7 +66,7 @@ async def keyway(database_url: str, *arguments: str) -> "subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=80,
     )
 
 

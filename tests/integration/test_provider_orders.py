@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -28,7 +28,7 @@ from shared.domain.provider_service import Found
 from shared.domain.provider_settling import ChargeWitness, GiveUpReason, Look, Settled
 from shared.domain.provisioning import StepKind
 from shared.errors import UnavailableError
-from tests.integration.provider_rig import ACCOUNT, CLOCK, LIMITS, LITE, PLESK, ProviderRig, provider_rig
+from tests.integration.provider_rig import ACCOUNT, CLOCK, LIMITS, LITE, LONG_BREAKER, PLESK, ProviderRig, provider_rig
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services]
 
@@ -102,7 +102,7 @@ async def test_unresolved_orders_and_money_in_flight_are_bounded(rig: ProviderRi
 
 
 async def test_the_fence_opens_once_inside_the_send_window_of_an_open_attempt(rig: ProviderRig) -> None:
-    claim = await claimed(rig, await rig.store())
+    claim = await claimed(rig, await rig.store(), replace(LIMITS, send_window_seconds=60.0))
     assert not await rig.book.pass_fence(replace(claim, lease_token=new_id()))
     assert await rig.book.pass_fence(claim)
     assert not await rig.book.pass_fence(claim), "at most one request per attempt"
@@ -196,6 +196,7 @@ async def test_what_was_not_sent_waits_before_the_next_attempt(rig: ProviderRig)
 
 
 async def test_a_wrong_password_opens_the_breaker_and_pages_once(rig: ProviderRig) -> None:
+    rig.book = PostgresProviderOrders(rig.pool, LONG_BREAKER)
     orders = [await rig.store() for _ in range(3)]
     claims = [await claimed(rig, order_id) for order_id in orders[:2]]
     refused = replace(NOT_SENT, pause=Pause.BREAKER, refusal=Refusal.AUTH_FAILED)
@@ -212,12 +213,14 @@ async def test_a_wrong_password_opens_the_breaker_and_pages_once(rig: ProviderRi
 async def test_hold_offs_double_and_are_forgotten_after_a_success(rig: ProviderRig) -> None:
     for times in (1, 2, 3):
         await rig.execute("UPDATE provider_account SET paused_until = NULL")
+        before = await rig.book.now()
         await rig.book.hold_off(ACCOUNT, Pause.BACK_OFF)
+        after = await rig.book.now()
         pause = await rig.book.pause(ACCOUNT)
         assert pause.back_offs == times
         assert pause.paused_until is not None
-        left = (pause.paused_until - await rig.book.now()).total_seconds()
-        assert left == pytest.approx(0.5 * 2 ** (times - 1), abs=0.1)
+        held_off = timedelta(seconds=0.5 * 2 ** (times - 1))
+        assert before + held_off <= pause.paused_until <= after + held_off
     await rig.execute("UPDATE provider_account SET paused_until = NULL")
     await rig.book.close(await claimed(rig, await rig.store()), confirmed(1), SEEN)
     assert await rig.value("SELECT back_offs FROM provider_account") == 0
@@ -247,9 +250,9 @@ async def test_a_bell_is_rung_for_whatever_is_due_and_again_when_it_is_lost(rig:
     await rig.book.defer(order_id, 0.0)
     (due,) = await rig.book.ring(orders_max=10, again_seconds=0.0)
     assert (due.order_id, due.license_id) == (order_id, "ka:00000001")
-    (again,) = await rig.book.ring(orders_max=10, again_seconds=5.0)
+    (again,) = await rig.book.ring(orders_max=10, again_seconds=60.0)
     assert again == due
-    assert await rig.book.ring(orders_max=10, again_seconds=5.0) == ()
+    assert await rig.book.ring(orders_max=10, again_seconds=60.0) == ()
     claim = await claimed(rig, order_id)
     await rig.book.close(claim, Judgement(trigger=Trigger.REFUSED, refusal=Refusal.REJECTED), SEEN, due_seconds=0.0)
     assert len(await rig.book.ring(orders_max=10, again_seconds=0.0)) == 1, "decided and not announced"

@@ -12,12 +12,13 @@ import pytest
 import pytest_asyncio
 
 from shared.database.provider_comparison import PostgresOurSide
+from shared.database.provider_orders import PostgresProviderOrders
 from shared.domain.drift import DriftKind
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_service import ServiceList
 from shared.domain.provider_sweep import SweepAsker, SweepState, Turn
 from shared.errors import StoreRefusedError
-from tests.integration.provider_rig import ACCOUNT, a_client, provider_rig
+from tests.integration.provider_rig import ACCOUNT, LONG_BREAKER, a_client, provider_rig
 from tests.integration.sweep_rig import CATALOG, PLANTS, SweepRig, a_sweeper
 from workers.provider.ports import ProviderClient
 from workers.provider.sweeping import SweptAccount
@@ -246,6 +247,7 @@ async def test_a_panel_that_does_not_show_everything_fails_the_sweep_and_closes_
 
 
 async def test_refused_credentials_pause_the_account_and_a_paused_account_is_not_called(rig: SweepRig) -> None:
+    rig.rig.book = PostgresProviderOrders(rig.rig.pool, LONG_BREAKER)
     wrong = a_sweeper(rig.rig, rig.sweeps, client=a_client(rig.rig.sandbox, password="wrong"))
     for _ in range(2):
         sweep_id = await rig.sweeps.ask(ACCOUNT, SweepAsker.OPERATOR)

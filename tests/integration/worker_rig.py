@@ -156,6 +156,7 @@ class RunningWorker:
         self.task.cancel()
         with suppress(asyncio.CancelledError, BaseExceptionGroup):
             await self.task
+        await cut_off(consumer)  # what its parts had it connect again, before they ended too
 
     def sample(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
