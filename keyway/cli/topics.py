@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from keyway.cli.installation import changes_stack, stack_settings
+from keyway.cli.waiting import waiting
 from shared.clock import MachineClock
 from shared.errors import ConfigurationError, UnavailableError
 from shared.settings import Settings
@@ -30,7 +31,7 @@ DEADLINE_SECONDS = 60.0
 TOPIC_WAIT_SECONDS = 15.0
 LOOK_AGAIN_SECONDS = 0.1
 
-app = typer.Typer(help="Kafka topics, from the declared file.", no_args_is_help=True)
+app = typer.Typer(help="Kafka topics, from the declared file.", add_completion=False, no_args_is_help=True)
 app.callback()(lambda: None)  # a group, though it has one verb so far
 
 
@@ -225,7 +226,9 @@ def apply(
     json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
 ) -> None:
     """Create missing topics and set what differs from the declared file; safe to repeat."""
-    changes = asyncio.run(apply_topics(stack_settings(), file))
+    settings = stack_settings()
+    with waiting("comparing topics"):
+        changes = asyncio.run(apply_topics(settings, file))
     if json:
         document: dict[str, Any] = {"changes": changes}
         typer.echo(orjson.dumps(document).decode())
