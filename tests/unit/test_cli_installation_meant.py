@@ -109,6 +109,14 @@ def test_a_process_takes_nothing_from_a_state_folder(shell: Shell, stopped: Path
         assert (ran.status, "KEYWAY_DATABASE_URL is not set" in ran.err) == (1, True)
 
 
+@pytest.mark.parametrize("verb", [("keys", "list"), ("keys", "rotate")], ids=" ".join)
+def test_keys_without_a_file_and_a_stack_are_refused_and_none_is_made(shell: Shell, verb: list[str]) -> None:
+    ran = shell.keyway(*verb)
+
+    assert (ran.status, ran.out) == (1, "")
+    assert all(word in ran.err for word in ("KEYWAY_SIGNING_KEYS_FILE", "--state-dir"))
+
+
 def test_an_endpoints_file_that_cannot_be_read_is_named(shell: Shell, stopped: Path) -> None:
     (stopped / "endpoints.json").write_text('{"gateway": []}', encoding="utf-8")
     ran = shell.keyway("account", "list", "--state-dir", stopped)
