@@ -101,14 +101,6 @@ def test_a_worker_role_that_does_not_exist_is_wrong_usage(shell: Shell) -> None:
     assert "scheduler" in ran.err
 
 
-def test_a_process_takes_nothing_from_a_state_folder(shell: Shell, stopped: Path) -> None:
-    shell.export(local_state_dir=stopped)
-
-    for process in (("gateway",), ("worker", "usage")):
-        ran = shell.keyway(*process)
-        assert (ran.status, "KEYWAY_DATABASE_URL is not set" in ran.err) == (1, True)
-
-
 @pytest.mark.parametrize("verb", [("keys", "list"), ("keys", "rotate")], ids=" ".join)
 def test_keys_without_a_file_and_a_stack_are_refused_and_none_is_made(shell: Shell, verb: list[str]) -> None:
     ran = shell.keyway(*verb)
