@@ -189,7 +189,9 @@ class Settings(BaseModel):
     def require_signing_keys_file(self) -> Path:
         """Return the file of private keys. Raises `AddressMissingError` when it is not set."""
         if self.signing_keys_file is None:
-            raise AddressMissingError("KEYWAY_SIGNING_KEYS_FILE is not set: make one with `keyway keys rotate`")
+            raise AddressMissingError(
+                "KEYWAY_SIGNING_KEYS_FILE is not set: name the file of private keys, which `keyway keys rotate` makes"
+            )
         return self.signing_keys_file
 
 

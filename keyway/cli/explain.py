@@ -76,6 +76,7 @@ async def _story(asked: "LicenseName") -> "tuple[LicenseStory, list[OrderStory]]
     async with open_pool(database_url, connections_max=1) as pool:
         oversight = PostgresProviderOversight(pool)
         orders = await oversight.orders(license_id=meant)
+        pauses = await oversight.pauses()
         return story, [
             OrderStory(
                 order_id=order.order_id,
@@ -86,6 +87,7 @@ async def _story(asked: "LicenseName") -> "tuple[LicenseStory, list[OrderStory]]
                 service=order.elid,
                 refusal=order.refusal,
                 intended_at=order.intended_at,
+                pause=pauses.get(order.provider_account),
                 lines=await oversight.story(order.order_id),
             )
             for order in reversed(orders)

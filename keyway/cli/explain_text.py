@@ -38,6 +38,8 @@ class OrderStory:
     service: int | None
     refusal: str | None
     intended_at: datetime
+    pause: tuple[datetime, str] | None
+    """Until when and why its account calls nothing at present."""
     lines: "Sequence[StoryLine]"
 
 
@@ -55,6 +57,8 @@ MEANINGS: Mapping[str, str] = {
     "noted": "taken in",
 }
 """Outcomes that need a word more."""
+DECIDED = frozenset({"confirmed", "refused"})
+"""States of an order that has ended."""
 CLOCKS_APART = timedelta(minutes=1)
 
 
@@ -233,7 +237,7 @@ def _told_step(line: "StoryLine") -> str:
         before, after, trigger = (shown.pop(name, None) for name in ("before", "after", "trigger"))
         head = f"{before} -> {after} ({trigger})" if before else f"{after}"
     else:
-        head = line.what
+        head = f"{line.what} {shown.pop('attempt', '')}".rstrip()
     facts = ", ".join(f"{name} {fact}" for name, fact in shown.items() if fact not in (None, "", 0, [], {}))
     return f"{head}: {facts}" if facts else head
 
@@ -260,10 +264,14 @@ def _what_now(story: "LicenseStory", orders: Sequence[OrderStory]) -> list[str]:
                 f"people must decide order {order.order_id}: look for it in the panel, then"
                 " `keyway provider link|release|cancel`"
             )
+        elif order.state == "intended":
+            lines.append(f"order {order.order_id} waits for the provider role to send it")
         elif order.state in {"sending", "unknown"}:
             lines.append(
-                f"the outcome of an order is looked for; at once: `keyway provider reconcile {order.order_id}`"
+                f"the outcome of order {order.order_id} is not known; `keyway provider reconcile` looks for it at once"
             )
+        if order.pause is not None and order.state not in DECIDED:
+            lines.append(f"provider account {order.account} pauses until {_moment(order.pause[0])}: {order.pause[1]}")
     if any(event.published_at is None and event.sequence is not None for event in story.events):
         lines.append("events wait to be published: the license worker or the relay does it as soon as Kafka answers")
     return lines

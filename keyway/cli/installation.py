@@ -6,6 +6,7 @@ or a local one, by a guess; a verb that changes something says which local stack
 """
 
 import inspect
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -27,6 +28,9 @@ StateDir = Annotated[
     Path | None,
     typer.Option("--state-dir", help="State folder of a local stack, where KEYWAY_DATABASE_URL does not decide."),
 ]
+# What the broker library has to say is in our own errors; without this it writes lines of its own beside them.
+logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+
 NAMING = ("database_url", "kafka_bootstrap", "signing_keys_file")
 """Settings that name an installation: where the environment sets one of them, no state folder is looked into."""
 
@@ -52,8 +56,9 @@ class _Meant:
                 _say(f"--state-dir {self._named} is not used: {given[0]} is set, and the environment wins")
             return settings
         found = _found_in(self.folder)
-        if self._changes and (database := found.get("database_url")) is not None:
-            _say(f"using the local stack in {self.folder}, database {_place(database)}")
+        if self._changes and found:
+            where = f"database {_place(found['database_url'])}, Kafka {found['kafka_bootstrap']}"
+            _say(f"using the local stack in {self.folder}: {where}")
         return _with_missing(settings, found)
 
     def silence(self, silent: UnavailableError) -> UnavailableError:

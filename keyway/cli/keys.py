@@ -29,11 +29,15 @@ def list_(as_json: Json = False) -> None:
 
     settings = stack_settings()
     ring = None if settings.signing_keys_file is None else read_key_file(settings.signing_keys_file)
+    if ring is None and not settings.database_url.get_secret_value():
+        settings.require_signing_keys_file()
     published = asyncio.run(_published(settings)) if settings.database_url.get_secret_value() else None
     rows = _rows(ring, published)
     if as_json:
         print(orjson.dumps({"keys": rows}).decode())
         return
+    if not rows:
+        print("no signing key: `keyway keys rotate` makes one")
     for row in rows:
         known = {True: "published", False: "not published", None: "publication unknown: no database set"}
         print(f"{row.kid}  {row.state:<9}  {known[row.published]}")

@@ -53,6 +53,8 @@ def list_(
         print(
             f"{license.license:<32}  {license.product:<28}  {license.status:<10}  {until}  {' '.join(marks)}".rstrip()
         )
+    if not listed:
+        print("no license fits")
     if has_more:
         print(f"… and more: raise --limit above {limit}, or ask for less")
 

@@ -7,6 +7,7 @@ import orjson
 import typer
 
 from keyway.cli.installation import changes_stack, stack_settings
+from keyway.cli.waiting import waiting
 
 app = typer.Typer(add_completion=False)
 
@@ -20,7 +21,9 @@ def migrate(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
     """
     from shared.database.migrate import migrate as apply_migrations
 
-    applied = asyncio.run(apply_migrations(stack_settings().require_database_url()))
+    database_url = stack_settings().require_database_url()
+    with waiting("applying migrations"):
+        applied = asyncio.run(apply_migrations(database_url))
     if as_json:
         print(orjson.dumps({"applied": applied}).decode())
     elif applied:

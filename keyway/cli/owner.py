@@ -10,6 +10,7 @@ import typer
 
 from keyway.cli.installation import changes_stack, reads_stack, stack_settings
 from keyway.cli.refusal import RefusedError
+from shared.contracts.identifiers import ACCOUNT_NAME
 from shared.domain.key_owners import OwnerKind
 from shared.errors import StoreRefusedError
 
@@ -22,12 +23,24 @@ app = typer.Typer(help="Owners of keys.", add_completion=False, no_args_is_help=
 OWNER_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 CONFIGURATION_MAX = 999_999_999_999_999
 
+BROKEN: Mapping[str, str] = {
+    "linked_account_exists": "there is no account of that name: `keyway account list` shows them all",
+    "price_list_exists": "there is no price list of that name: `keyway owner list` shows them all",
+}
+"""Constraints that only the database can judge, in words."""
+
 Outcome = TypeVar("Outcome")
 
 
 def _owner_id(text: str) -> str:
     if not OWNER_ID.fullmatch(text):
         raise typer.BadParameter(f"{text!r}: an owner id is 1 to 64 letters, digits and dashes")
+    return text
+
+
+def _list_name(text: str) -> str:
+    if not ACCOUNT_NAME.fullmatch(text):
+        raise typer.BadParameter(f"{text!r}: a name is 1 to 32 small letters, digits and dashes")
     return text
 
 
@@ -148,7 +161,7 @@ def configuration(
 @app.command("price-list")
 @changes_stack
 def price_list(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="a-z, 0-9 and -, up to 32.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a-z, 0-9 and -, up to 32.", callback=_list_name)],
     items: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Item constants.")],
     as_json: Json = False,
 ) -> None:
@@ -209,7 +222,8 @@ def _run(work: "Callable[[PostgresOwners], Awaitable[Outcome]]") -> Outcome:
     try:
         return asyncio.run(_with_owners(work))
     except StoreRefusedError as error:
-        raise RefusedError(f"the database refuses this: is every name that it mentions there? ({error})") from None
+        known = next((text for name, text in BROKEN.items() if name in str(error)), None)
+        raise RefusedError(known or f"the database refuses this: {error}") from None
 
 
 async def _with_owners(work: "Callable[[PostgresOwners], Awaitable[Outcome]]") -> Outcome:

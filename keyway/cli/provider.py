@@ -14,7 +14,9 @@ import orjson
 import typer
 
 from keyway.cli.installation import changes_stack, reads_stack, stack_settings
+from keyway.cli.license_argument import license_id_of
 from keyway.cli.refusal import RefusedError
+from keyway.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from shared.database.pool import Pool
@@ -40,9 +42,15 @@ def _order_id(text: str) -> UUID:
         raise typer.BadParameter(f"{text!r}: write the id of an order, see `keyway provider orders`") from None
 
 
+def _names(given: list[str]) -> list[str]:
+    if not all(name.strip() for name in given):
+        raise typer.BadParameter("write the name of a person")
+    return given
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 OrderId = Annotated[UUID, typer.Argument(metavar="ORDER", parser=_order_id, help="Id of an order.")]
-By = Annotated[list[str], typer.Option("--by", help="Who decides; on record with the order.")]
+By = Annotated[list[str], typer.Option("--by", callback=_names, help="Who decides; on record with the order.")]
 
 
 @app.command()
@@ -61,13 +69,16 @@ def orders(
         if name not in known:
             raise typer.BadParameter(f"{name!r} is no state: write {', '.join(known)}", param_hint="--state")
     states = [known[name] for name in state or ()]
+    asked = None if license is None else license_id_of(license)
 
     async def read(oversight: "PostgresProviderOversight", _pool: "Pool") -> "Sequence[ProviderOrder]":
-        return await oversight.orders(states=states, license_id=license, orders_max=limit)
+        return await oversight.orders(states=states, license_id=asked, orders_max=limit)
 
     found = _run(read)
     if as_json:
         _print_json([_told(order) for order in found])
+    elif not found:
+        print("no order fits")
     else:
         _print_table(
             ("Order", "License", "Step", "State", "Attempt", "Service", "Refusal", "Intended"),
@@ -104,14 +115,16 @@ def reconcile(
 
         clock = MachineClock()
         ends = clock.monotonic() + wait_seconds
-        await oversight.look_now(wanted)
+        if not await oversight.look_now(wanted) and order is not None:
+            await _require_known(oversight, order)
         while True:
             left = [each for each in await _undecided(oversight) if not wanted or each.order_id in wanted]
             if not left or clock.monotonic() >= ends:
                 return left
             await clock.sleep(LOOK_AGAIN_SECONDS)
 
-    left = _run(settle)
+    with waiting("waiting for the outcome of orders"):
+        left = _run(settle)
     if as_json:
         _print_json({"undecided": [_told(each) for each in left]})
     else:
@@ -199,7 +212,10 @@ def _decide(
     as_json: bool,
 ) -> None:
     async def decide(oversight: "PostgresProviderOversight", _pool: "Pool") -> "OrderState | None":
-        return await decision(oversight)
+        state = await decision(oversight)
+        if state is None:
+            await _require_known(oversight, order)
+        return state
 
     state = _run(decide)
     if state is None:
@@ -208,6 +224,11 @@ def _decide(
         _print_json({"order": order, "state": state})
     else:
         print(f"order {order} is {state.value} now")
+
+
+async def _require_known(oversight: "PostgresProviderOversight", order: UUID) -> None:
+    if not await oversight.story(order):
+        raise RefusedError(f"there is no order {order}: `keyway provider orders` lists them")
 
 
 async def _undecided(oversight: "PostgresProviderOversight") -> "Sequence[ProviderOrder]":

@@ -20,6 +20,7 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsErr
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from keyway.cli.installation import changes_stack, stack_settings
+from keyway.cli.waiting import waiting
 from shared.clock import MachineClock
 from shared.errors import ConfigurationError, UnavailableError
 from shared.kafka import offset_reader, start_client
@@ -34,7 +35,7 @@ TOPIC_WAIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 0.1
 STOP_CLIENT_SECONDS = 1.0
 
-app = typer.Typer(help="Kafka topics, from the declared file.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Kafka topics, from the declared file.", add_completion=False, no_args_is_help=True)
 app.callback()(lambda: None)  # a group, though it has one verb so far
 
 
@@ -251,7 +252,9 @@ def apply(
     json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
 ) -> None:
     """Create missing topics and set what differs from the declared file; safe to repeat."""
-    changes = asyncio.run(apply_topics(stack_settings(), file))
+    settings = stack_settings()
+    with waiting("comparing topics"):
+        changes = asyncio.run(apply_topics(settings, file))
     if json:
         document: dict[str, Any] = {"changes": changes}
         typer.echo(orjson.dumps(document).decode())

@@ -16,6 +16,7 @@ from keyway.cli.installation import changes_stack, reads_stack, stack_settings
 from keyway.cli.license_argument import license_id_of
 from keyway.cli.refusal import RefusedError
 from keyway.cli.usage_topic import topic
+from keyway.cli.waiting import waiting
 from shared.contracts.identifiers import LicenseId
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def show(
         _show_license(license_id_of(license), as_json=as_json, as_csv=as_csv)
         return
     asked = None if month is None else _month(month)
-    rows = asyncio.run(_month_rows(account, product, asked))
+    with waiting("adding up months"):
+        rows = asyncio.run(_month_rows(account, product, asked))
     if license is not None:
         named = license_id_of(license)
         rows = [
@@ -90,7 +92,9 @@ def close(month: Month, account: Account = None, product: Product = None, as_jso
 
     What comes later for a closed month counts into the first open one, as an adjustment. Closing twice does nothing.
     """
-    closed = asyncio.run(_close(_month(month), account, product))
+    asked = _month(month)
+    with waiting("closing months"):
+        closed = asyncio.run(_close(asked, account, product))
     if as_json:
         print(orjson.dumps({"closed": closed}).decode())
         return
@@ -147,7 +151,8 @@ def _business_now() -> "datetime":
 
 
 def _show_license(asked: LicenseId, *, as_json: bool, as_csv: bool) -> None:
-    usage = asyncio.run(_license_usage(asked))
+    with waiting("recomputing reports"):
+        usage = asyncio.run(_license_usage(asked))
     if as_json:
         print(orjson.dumps(_license_document(asked, usage), default=str, option=orjson.OPT_UTC_Z).decode())
     elif as_csv:

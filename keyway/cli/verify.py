@@ -65,7 +65,10 @@ def _keys(jwks: Path | None) -> Mapping[str, "PublicKey"]:
         return read_jwks(_read(jwks), str(jwks))
     own = stack_settings().signing_keys_file
     if own is None:
-        raise typer.BadParameter("name the public keys with --jwks, or set KEYWAY_SIGNING_KEYS_FILE")
+        raise typer.BadParameter(
+            "name the public keys with --jwks, a file of private keys in KEYWAY_SIGNING_KEYS_FILE,"
+            " or a local stack with --state-dir"
+        )
     return {key.kid: key for key in require_key_file(own).public_keys}
 
 

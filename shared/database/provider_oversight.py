@@ -104,6 +104,15 @@ class PostgresProviderOversight:
             )
         return len(rows)
 
+    async def pauses(self) -> dict[str, tuple[datetime, str]]:
+        """Return until when and why provider accounts call nothing, of those that pause now."""
+        async with borrowed(self._pool, "list pauses") as connection:
+            rows = await connection.fetch(
+                "SELECT name, paused_until, coalesce(pause_reason, '') AS reason FROM provider_account"
+                " WHERE paused_until > clock_timestamp()"
+            )
+        return {row["name"]: (row["paused_until"], row["reason"]) for row in rows}
+
     async def resume(self, provider_account: str) -> None:
         """End a pause of the account by hand: the cause is mended."""
         async with borrowed(self._pool, "resume an account") as connection:

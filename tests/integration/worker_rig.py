@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import NotLeaderForPartitionError
 from prometheus_client import CollectorRegistry
 
 from keyway.cli.topics import apply_topics
@@ -56,6 +57,8 @@ from workers.license.subscriber import Surroundings, license_commands
 from workers.runtime.consumption import Consumption
 from workers.runtime.process import run_process
 
+LED_SECONDS = 20.0
+"""So long a loaded broker may take until it leads the partitions of a new topic."""
 CLOCK = MachineClock()
 SESSION_SECONDS = 3.0
 PUBLISH_ATTEMPTS_MAX = 5
@@ -218,7 +221,16 @@ class Rig:
         partition: int | None = None,
     ) -> None:
         where = partition_of(key or b"", LICENSE_COMMANDS_PARTITIONS) if partition is None else partition
-        await (await self.producer.send(self.topic, value, key, partition=where, headers=headers))
+        clock = MachineClock()
+        ends = clock.monotonic() + LED_SECONDS
+        while True:
+            try:
+                await (await self.producer.send(self.topic, value, key, partition=where, headers=headers))
+            except NotLeaderForPartitionError:  # named leader of a new topic before it took it up: nothing was written
+                if clock.monotonic() > ends:
+                    raise
+            else:
+                return
 
     async def publish_many(self, commands: Sequence[LicenseCommand], slot: int | None = 5) -> list[Envelope]:
         """Write commands; what is not acknowledged is written again, as any sender would."""

@@ -69,7 +69,9 @@ def test_a_verb_that_changes_something_says_which_local_database(shell: Shell, s
     ran = shell.keyway(*verb, "--state-dir", stopped)
 
     assert ran.status == 1
-    assert ran.err.splitlines()[0] == f"keyway: using the local stack in {stopped}, database 127.0.0.1:1/local"
+    assert ran.err.splitlines()[0] == (
+        f"keyway: using the local stack in {stopped}: database 127.0.0.1:1/local, Kafka 127.0.0.1:1"
+    )
 
 
 @pytest.mark.parametrize("verb", [*READING, *CHANGING], ids=" ".join)
@@ -90,6 +92,21 @@ def test_half_an_environment_is_not_completed_from_a_folder(shell: Shell, stoppe
     assert ran.status == 1
     assert "KEYWAY_DATABASE_URL is not set" in ran.err
     assert "KEYWAY_KAFKA_BOOTSTRAP is set, so no state folder is looked into" in ran.err
+
+
+def test_a_worker_role_that_does_not_exist_is_wrong_usage(shell: Shell) -> None:
+    ran = shell.keyway("worker", "nosuch")
+
+    assert ran.status == 2
+    assert "scheduler" in ran.err
+
+
+@pytest.mark.parametrize("verb", [("keys", "list"), ("keys", "rotate")], ids=" ".join)
+def test_keys_without_a_file_and_a_stack_are_refused_and_none_is_made(shell: Shell, verb: list[str]) -> None:
+    ran = shell.keyway(*verb)
+
+    assert (ran.status, ran.out) == (1, "")
+    assert all(word in ran.err for word in ("KEYWAY_SIGNING_KEYS_FILE", "--state-dir"))
 
 
 def test_an_endpoints_file_that_cannot_be_read_is_named(shell: Shell, stopped: Path) -> None:
