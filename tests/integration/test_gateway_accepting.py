@@ -6,7 +6,6 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-
 import uvloop
 
 from tests.integration.test_gateway_http import Port, purchase, taken_apart
