@@ -17,6 +17,7 @@ from shared.contracts.envelope import new_id
 from shared.contracts.replies import Reply, ReplyStatus, encode_frame, pack_frames, unpack_frames
 from shared.errors import InvalidRecordError, UnavailableError
 from shared.kafka import RecordConsumer, RecordMetadata, RecordProducer
+from shared.patience import patience
 from shared.telemetry.metrics import GatewayMetrics
 
 POSITION_SECONDS = 10.0
@@ -105,7 +106,7 @@ class ReplyListener:
         heard = self._canaries[correlation_id] = asyncio.get_running_loop().create_future()
         (value,) = pack_frames([encode_frame(correlation_id, CANARY)])
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with patience(timeout_seconds):
                 sent = await self._producer.send(self._topic, value, partition=self._partition)
                 sent.add_done_callback(_seen)
                 await heard

@@ -6,6 +6,7 @@ sockets are opened here and its protocol class gets our last resort.
 
 import asyncio
 import os
+import resource
 import socket
 import ssl
 from collections.abc import Coroutine
@@ -26,12 +27,14 @@ IDLE_SECONDS = 5.0
 """For the head of a request to arrive, and between two requests of one connection."""
 LINGER_SECONDS = 1.0
 """How long the rest of a refused body is read before the connection is cut."""
-BACKLOG = 1024
+BACKLOG = 4096
 ACCEPTORS = 16
 """Times that the listening socket is watched: uvloop accepts one caller for each of them in a turn of the loop.
 
 With one alone, callers who come while the loop is busy, so in any overload, would wait for seconds or be lost unheard.
 """
+OTHER_FILES_MAX = 512
+"""Files that are no callers: servers behind us, listening sockets, what the interpreter opens."""
 BAD_REQUEST = 400
 
 log = structlog.get_logger()
@@ -119,6 +122,21 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def make_room_for(connections: int) -> None:
+    """Raise the number of files that this process may open, as far as it may itself, so that all connections fit.
+
+    Systems begin with 1024. Callers alone would use them up, and Kafka and PostgreSQL could not be reached again.
+    """
+    wanted = connections + OTHER_FILES_MAX
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("gateway.files.few", allowed=allowed, wanted=wanted)
+
+
 class PublicServer:
     """Serves one application on one address: `open`, later `close`."""
 
@@ -139,6 +157,7 @@ class PublicServer:
 
     async def open(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Accept requests on `host:port` (0: any free one); returns the port. Raises `ConfigurationError`."""
+        make_room_for(self._connections.limit)
         await self._runner.setup()
         server = self._runner.server
         assert server is not None  # noqa: S101 - set up in the line before

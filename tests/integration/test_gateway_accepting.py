@@ -1,8 +1,11 @@
-"""Callers who come while the gateway is busy, on the very event loop that it runs on."""
+"""Callers who come while the gateway is busy, on the very event loop that it runs on, and as many as it promises."""
 
 import asyncio
+import resource
 import socket
+from collections.abc import Iterator
 
+import pytest
 import uvloop
 
 from tests.integration.test_gateway_http import Port, purchase, taken_apart
@@ -34,3 +37,24 @@ async def turns_until_all_are_in() -> int:
         for caller in crowd:
             caller.close()
         await port.server.close(answer_seconds=1)
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """Let this process open so few files, for now, that the callers of a port would not fit."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (300, hard))
+    yield 300
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_all_callers_that_are_allowed_fit_into_the_files_that_the_process_may_open(few_files: int) -> None:
+    async def opened() -> int:
+        port = Port()
+        await port.server.open("127.0.0.1", 0, None)
+        await port.server.close(answer_seconds=1)
+        return port.connections_max
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        connections_max = runner.run(opened())
+    assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > connections_max > few_files
