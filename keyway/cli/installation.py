@@ -1,8 +1,9 @@
-"""Which installation a verb means: the one that the environment names, else the local stack of a state folder.
+"""Which installation a verb means: that of `--state-dir`, of the environment, or the local stack of the usual folder.
 
 The one way for all verbs that talk to an installation: they are marked `@reads_stack` or `@changes_stack`, which gives
-them `--state-dir`, and ask `stack_settings`. The environment always wins, so that nobody changes a production database,
-or a local one, by a guess; a verb that changes something says which local stack it took.
+them `--state-dir`, and ask `stack_settings`. An installation is taken whole, from a named folder or the environment;
+the usual folder is looked into only where neither says anything, so that nobody changes a production database, or a
+local one, by a guess. A verb that changes something says which local stack it took.
 """
 
 import inspect
@@ -26,7 +27,7 @@ Outcome = TypeVar("Outcome")
 
 StateDir = Annotated[
     Path | None,
-    typer.Option("--state-dir", help="State folder of a local stack, where KEYWAY_DATABASE_URL does not decide."),
+    typer.Option("--state-dir", help="State folder of the local stack that is meant, whatever the environment says."),
 ]
 # What the broker library has to say is in our own errors; without this it writes lines of its own beside them.
 logging.getLogger("aiokafka").addHandler(logging.NullHandler())
@@ -51,21 +52,19 @@ class _Meant:
         from shared.settings import load_settings
 
         settings = load_settings()
-        if given := _given(settings):
-            if self._named is not None:
-                _say(f"--state-dir {self._named} is not used: {given[0]} is set, and the environment wins")
+        if self._given():
             return settings
         found = _found_in(self.folder)
+        if self._named is not None and not found:
+            raise RefusedError(f"{self.folder} has no endpoints.json: `keyway up` was never ready there")
         if self._changes and found:
             where = f"database {_place(found['database_url'])}, Kafka {found['kafka_bootstrap']}"
             _say(f"using the local stack in {self.folder}: {where}")
-        return _with_missing(settings, found)
+        return _completed(settings, found)
 
     def silence(self, silent: UnavailableError) -> UnavailableError:
         """Return the failure with what may be done where the address came from a state folder."""
-        from shared.settings import load_settings
-
-        if _given(load_settings()):
+        if self._given():
             return silent
         return UnavailableError(
             f"{silent}; its address is that of the local stack in {self.folder}: does it still run?"
@@ -74,14 +73,21 @@ class _Meant:
 
     def complaint(self, missing: str) -> str:
         """Return what is missing, with both ways to name it."""
-        from shared.settings import load_settings
-
-        if given := _given(load_settings()):
-            return f"{missing} ({given[0]} is set, so no state folder is looked into)"
+        if given := self._given():
+            return f"{missing} ({given[0]} is set, so no state folder is looked into unless --state-dir names one)"
         return (
             f"{missing}, or name the state folder of a local stack with --state-dir"
             f" ({self.folder} has no endpoints.json: `make up` was never ready there)"
         )
+
+    def _given(self) -> list[str]:
+        """Return the variables by which the environment names the installation that is meant; none if it does not."""
+        from shared.settings import PREFIX, load_settings
+
+        if self._named is not None:
+            return []
+        settings = load_settings()
+        return [PREFIX + name.upper() for name in NAMING if name in settings.model_fields_set]
 
 
 _MEANT: ContextVar[_Meant] = ContextVar("keyway_meant_installation")
@@ -143,13 +149,6 @@ def _with_state_dir(verb: Callable[..., Outcome], *, changes: bool) -> Callable[
     return called
 
 
-def _given(settings: "Settings") -> list[str]:
-    """Return the variables by which the environment names an installation."""
-    from shared.settings import PREFIX
-
-    return [PREFIX + name.upper() for name in NAMING if name in settings.model_fields_set]
-
-
 def _found_in(folder: Path) -> Mapping[str, str]:
     """Return what a folder tells of the stack that runs or ran there; nothing where none was ever ready."""
     import orjson
@@ -172,12 +171,12 @@ def _found_in(folder: Path) -> Mapping[str, str]:
         raise RefusedError(f"{file} cannot be read ({type(error).__name__}): start the stack anew") from None
 
 
-def _with_missing(settings: "Settings", found: Mapping[str, str]) -> "Settings":
-    """Return settings with what was found, except where the environment says something."""
+def _completed(settings: "Settings", found: Mapping[str, str]) -> "Settings":
+    """Return settings with all that names an installation as it was found; the rest as the environment says."""
     from shared.settings import Settings
 
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    return Settings.model_validate({**found, **given})
+    return Settings.model_validate({**given, **found})
 
 
 def _place(database_url: str) -> str:

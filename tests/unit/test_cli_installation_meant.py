@@ -1,4 +1,4 @@
-"""Which installation a verb talks to: the environment's, else that of a state folder; never a guess."""
+"""Which installation a verb talks to: that of a named folder, the environment's, or the usual one; never a guess."""
 
 import json
 from pathlib import Path
@@ -75,14 +75,32 @@ def test_a_verb_that_changes_something_says_which_local_database(shell: Shell, s
 
 
 @pytest.mark.parametrize("verb", [*READING, *CHANGING], ids=" ".join)
-def test_the_environment_wins_whole_and_alone(shell: Shell, stopped: Path, verb: list[str]) -> None:
+def test_the_environment_wins_whole_over_the_usual_folder(shell: Shell, stopped: Path, verb: list[str]) -> None:
     shell.export(database_url=ELSEWHERE, local_state_dir=stopped)
-    ran = shell.keyway(*verb, "--state-dir", stopped)
+    ran = shell.keyway(*verb)
 
     assert ran.status == 1
-    assert "the environment wins" in ran.err.splitlines()[0]
     assert "using the local stack" not in ran.err
     assert "keyway up" not in ran.err, "the local stack has nothing to do with that silence"
+
+
+@pytest.mark.parametrize("verb", [*READING, *CHANGING], ids=" ".join)
+def test_a_named_folder_wins_whole_over_the_environment(shell: Shell, stopped: Path, verb: list[str]) -> None:
+    alone = shell.keyway(*verb, "--state-dir", stopped)
+    shell.export(database_url=ELSEWHERE, kafka_bootstrap="broker.example:9092")
+    both = shell.keyway(*verb, "--state-dir", stopped)
+
+    assert (both.status, both.err) == (alone.status, alone.err)
+    assert f"keyway up --state-dir {stopped}" in both.err
+
+
+def test_a_named_folder_without_a_stack_is_refused_whatever_the_environment_says(shell: Shell, tmp_path: Path) -> None:
+    shell.export(database_url=ELSEWHERE)
+    ran = shell.keyway("account", "list", "--state-dir", tmp_path)
+
+    assert ran.status == 1
+    assert str(tmp_path) in ran.err
+    assert "endpoints.json" in ran.err
 
 
 def test_half_an_environment_is_not_completed_from_a_folder(shell: Shell, stopped: Path) -> None:
