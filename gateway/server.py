@@ -134,7 +134,9 @@ def make_room_for(connections: int) -> None:
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < wanted:
-        log.warning("gateway.files.few", allowed=allowed, wanted=wanted)
+        log.warning(
+            "gateway.files.few", count=allowed, detail=f"{wanted} open files would be enough for all connections"
+        )
 
 
 class PublicServer:
