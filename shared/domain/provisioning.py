@@ -118,17 +118,19 @@ def merged(held: ServerData, wanted: ServerData) -> ServerData:
     )
 
 
-def plan_order(product: Product, data: ServerData, parent: UpstreamService | None) -> tuple[Step, ...]:
+def plan_order(product: Product, data: ServerData, parent: UpstreamService | None, *, test: bool) -> tuple[Step, ...]:
     """Return the steps that order `product`: the service, then its nodes.
 
-    In the account that the catalog names; a module can only be ordered where the service `parent` is.
+    In the account that the catalog names, for a `test` license in that for tests where there is one; a module can only
+    be ordered where the service `parent` is.
     """
+    account = (product.test_provider_account if test else "") or product.provider_account
     order = Step(
         kind=StepKind.ORDER,
         product=product,
         data=data,
         parent=None if parent is None else parent.elid,
-        account=product.provider_account if parent is None else parent.account,
+        account=account if parent is None else parent.account,
     )
     return (order, replace(order, kind=StepKind.NODES)) if data.nodes is not None else (order,)
 
