@@ -3,7 +3,7 @@
 The one way for all verbs that talk to an installation: they are marked `@reads_stack` or `@changes_stack`, which gives
 them `--state-dir`, and ask `stack_settings`. An installation is taken whole, from a named folder or the environment;
 the usual folder is looked into only where neither says anything, so that nobody changes a production database, or a
-local one, by a guess. A verb that changes something says which local stack it took.
+local one, by a guess. A verb that changes something says which one it took unnamed.
 """
 
 import inspect
@@ -57,7 +57,7 @@ class _Meant:
         found = _found_in(self.folder)
         if self._named is not None and not found:
             raise RefusedError(f"{self.folder} has no endpoints.json: `keyway up` was never ready there")
-        if self._changes and found:
+        if self._changes and self._named is None and found:
             where = f"database {_place(found['database_url'])}, Kafka {found['kafka_bootstrap']}"
             _say(f"using the local stack in {self.folder}: {where}")
         return _completed(settings, found)

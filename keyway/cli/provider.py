@@ -137,7 +137,7 @@ def reconcile(
 
 
 @app.command()
-@changes_stack
+@reads_stack
 def drift(
     account: Annotated[list[str] | None, typer.Option(help="Only this provider account; may be repeated.")] = None,
     wait_seconds: Annotated[float, typer.Option("--wait", min=0, help="Wait so long for the provider role.")] = 300.0,

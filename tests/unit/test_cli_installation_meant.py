@@ -65,13 +65,18 @@ def test_a_state_folder_gives_the_addresses_and_says_so_when_nobody_answers(
 
 
 @pytest.mark.parametrize("verb", CHANGING, ids=" ".join)
-def test_a_verb_that_changes_something_says_which_local_database(shell: Shell, stopped: Path, verb: list[str]) -> None:
-    ran = shell.keyway(*verb, "--state-dir", stopped)
+def test_a_verb_that_changes_something_says_which_local_database_it_found(
+    shell: Shell, stopped: Path, verb: list[str]
+) -> None:
+    named = shell.keyway(*verb, "--state-dir", stopped)
+    shell.export(local_state_dir=stopped)
+    ran = shell.keyway(*verb)
 
-    assert ran.status == 1
+    assert (named.status, ran.status) == (1, 1)
     assert ran.err.splitlines()[0] == (
         f"keyway: using the local stack in {stopped}: database 127.0.0.1:1/local, Kafka 127.0.0.1:1"
     )
+    assert "using the local stack" not in named.err, "whoever names it knows"
 
 
 @pytest.mark.parametrize("verb", [*READING, *CHANGING], ids=" ".join)
