@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -38,12 +38,14 @@ class Contestant:
     """One contestant that runs and waits for requests."""
 
     name: str
-    """`S`, `A` or `B`."""
+    """`S`, `A`, `B` or `H`."""
     port: int
     account: str
     secret: str = field(repr=False)
     processes: Mapping[str, int]
     """Pids of everything that works for it, by name."""
+    beside: Callable[[], AbstractContextManager[None]] = nullcontext
+    """What is to happen beside each of its measurements, warm-up included."""
 
 
 class ContestantFailedError(Exception):

@@ -79,9 +79,10 @@ def measure(contestants: Sequence[Contestant], shape: Shape, tell: Callable[[Cel
     for number in range(1, shape.rounds + 1):
         for callers in shape.callers:
             for contestant in contestants:
-                _load(contestant, shape, callers, shape.warm_up_seconds, numbers)
-                before = cpu_seconds(contestant.processes)
-                result = _load(contestant, shape, callers, shape.seconds, numbers)
+                with contestant.beside():
+                    _load(contestant, shape, callers, shape.warm_up_seconds, numbers)
+                    before = cpu_seconds(contestant.processes)
+                    result = _load(contestant, shape, callers, shape.seconds, numbers)
                 spent = per_request(before, cpu_seconds(contestant.processes), result.requests)
                 cell = Cell(
                     contestant=contestant.name, callers=callers, round=number, load=result, cpu_us_per_request=spent

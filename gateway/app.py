@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import structlog
 import uvloop
-from aiohttp import web
 from aiokafka import TopicPartition
 from prometheus_client import CollectorRegistry
 
@@ -82,8 +81,8 @@ FIRST_CANARY_SECONDS = 10.0
 LEASE_RENEWALS = 3
 """Renewals per lease, so that two may fail."""
 GARBAGE_THRESHOLD = 50_000
-STOP_CLIENT_SECONDS = 3.0
 """Young objects before the collector looks: requests leave no cycles, so looking often finds nothing."""
+STOP_CLIENT_SECONDS = 3.0
 
 log = structlog.get_logger()
 
@@ -162,7 +161,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     async with AsyncExitStack() as stack:
         operations = ops_application(core.readiness, core.registry)
         add_contract_pages(operations, load_document())
-        await stack.enter_async_context(_listening(operations, settings))
+        await stack.enter_async_context(serve_ops(operations, settings.admin_host, settings.admin_port))
         pool = await stack.enter_async_context(open_pool(settings.require_database_url()))
         ping = DatabasePing(settings.require_database_url(), answer_seconds=ANSWER_SECONDS)
         stack.push_async_callback(ping.close)
@@ -307,18 +306,6 @@ async def _reply_slot(slots: PostgresReplySlots, clock: SystemClock) -> AsyncIte
     finally:
         with suppress(UnavailableError):
             await slots.release(owner, slot)
-
-
-@asynccontextmanager
-async def _listening(operations: web.Application, settings: Settings) -> AsyncIterator[None]:
-    try:
-        async with serve_ops(operations, settings.admin_host, settings.admin_port):
-            yield
-    except OSError as error:
-        raise ConfigurationError(
-            f"cannot listen on {settings.admin_host}:{settings.admin_port} ({type(error).__name__}): "
-            "is KEYWAY_ADMIN_PORT free and KEYWAY_ADMIN_HOST an address of this machine?"
-        ) from None
 
 
 @asynccontextmanager

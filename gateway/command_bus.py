@@ -22,6 +22,16 @@ from shared.kafka import Headers
 from shared.telemetry.metrics import GatewayMetrics
 
 
+class Bus(Protocol):
+    """Where commands are answered."""
+
+    async def ask(
+        self, command: LicenseCommand, *, command_id: CommandId, trace_parent: bytes | None = None
+    ) -> Reply | Unanswered | Refused:
+        """Return the reply to `command`, or why there is none."""
+        ...
+
+
 class CommandSink(Protocol):
     """Where records are put; never waits."""
 

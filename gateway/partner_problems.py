@@ -11,6 +11,7 @@ import orjson
 
 from gateway.problems import Refused, Unanswered
 from gateway.wire.answer import JSON_TEXT, Answer
+from gateway.wire.partner import WIRE_NAMES
 from gateway.wire.partner_errors import Fault, FaultType
 from shared.contracts.codec import decode_details, decode_key_plan
 from shared.contracts.outcomes import PARTNER_ERROR_TYPES, RejectionCode
@@ -77,6 +78,10 @@ PROBLEMS: Final[Mapping[int, Problem]] = {
 }
 
 
+WIRE_FIELDS: Final = {member.value: name for member, name in WIRE_NAMES.items()}
+"""Members as the rules name them -> as requests do."""
+
+
 def problem(type_: int, details: Mapping[str, str] | None = None, extra_head: bytes = b"") -> Answer:
     """Return the answer of an error type, with those of `details` that its text names."""
     found = PROBLEMS[type_]
@@ -100,7 +105,8 @@ def _details(found: Problem, details: Mapping[str, str]) -> str:
     for name, introduction in found.named.items():
         value = details.get(name)
         if value:
-            return f"{introduction}{value[:DETAIL_LENGTH_MAX]}."
+            shown = WIRE_FIELDS.get(value, value) if name == "field" else value
+            return f"{introduction}{shown[:DETAIL_LENGTH_MAX]}."
     return ""
 
 

@@ -1,7 +1,8 @@
 """The ear of the command bus: this gateway's own partition of `license.replies`, and the canary that proves it hears.
 
-The partition is read without a group from its end on. `open` returns only once that end is known and a canary has come
-back: a reply that arrived before the position was resolved would be lost (docs/protocols/isv-endpoint.md 8.3).
+The partition is read without a group from its end on. `gateway.app.open_bus` hands the bus out only once that end is
+known and a canary has come back: a reply that arrived before the position was resolved would be lost
+(docs/protocols/isv-endpoint.md 8.3).
 """
 
 import asyncio
@@ -16,11 +17,14 @@ from shared.contracts.envelope import new_id
 from shared.contracts.replies import Reply, ReplyStatus, encode_frame, pack_frames, unpack_frames
 from shared.errors import InvalidRecordError, UnavailableError
 from shared.kafka import RecordConsumer, RecordMetadata, RecordProducer
+from shared.patience import patience
 from shared.telemetry.metrics import GatewayMetrics
 
 POSITION_SECONDS = 10.0
 POLL_MS = 1000
 RETRY_SECONDS = 0.2
+LATE_CANARIES_MAX = 64
+"""So many canaries that nobody waits for any more are still known when they come: they are no late replies."""
 CANARY = Reply(ReplyStatus.TERMINATED, b"", b"")
 
 log = structlog.get_logger()
@@ -83,7 +87,7 @@ class ReplyListener:
             for correlation_id, reply in unpack_frames(value):
                 if self._bus.take(correlation_id, reply):
                     continue
-                canary = self._canaries.get(correlation_id)
+                canary = self._canaries.pop(correlation_id, None)
                 if canary is None:
                     self._metrics.replies_dropped["late"].inc()
                 elif not canary.done():
@@ -102,12 +106,13 @@ class ReplyListener:
         heard = self._canaries[correlation_id] = asyncio.get_running_loop().create_future()
         (value,) = pack_frames([encode_frame(correlation_id, CANARY)])
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with patience(timeout_seconds):
                 sent = await self._producer.send(self._topic, value, partition=self._partition)
                 sent.add_done_callback(_seen)
                 await heard
         finally:
-            del self._canaries[correlation_id]
+            while len(self._canaries) > LATE_CANARIES_MAX:
+                del self._canaries[next(iter(self._canaries))]
         seconds = self._clock.monotonic() - started
         self._metrics.canary_seconds.set(seconds)
         return seconds

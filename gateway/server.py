@@ -5,9 +5,14 @@ sockets are opened here and its protocol class gets our last resort.
 """
 
 import asyncio
+import os
+import resource
+import socket
 import ssl
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import structlog
 from aiohttp import web
@@ -22,7 +27,14 @@ IDLE_SECONDS = 5.0
 """For the head of a request to arrive, and between two requests of one connection."""
 LINGER_SECONDS = 1.0
 """How long the rest of a refused body is read before the connection is cut."""
-BACKLOG = 1024
+BACKLOG = 4096
+ACCEPTORS = 16
+"""Times that the listening socket is watched: uvloop accepts one caller for each of them in a turn of the loop.
+
+With one alone, callers who come while the loop is busy, so in any overload, would wait for seconds or be lost unheard.
+"""
+OTHER_FILES_MAX = 512
+"""Files that are no callers: servers behind us, listening sockets, what the interpreter opens."""
 BAD_REQUEST = 400
 
 log = structlog.get_logger()
@@ -59,6 +71,9 @@ class GatewayProtocol(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, or cut the connection at once when there are too many."""
         super().connection_made(transport)
+        # What the system does not take at once pauses writing, so that `WholeResponse` waits for it, within limits.
+        # (1, because with 0 the TLS layer would pause for ever.)
+        cast("asyncio.WriteTransport", transport).set_write_buffer_limits(high=1, low=0)
         self._counted = True
         self._connections.open += 1
         if self._connections.open > self._connections.limit:
@@ -84,6 +99,15 @@ class GatewayProtocol(web.RequestHandler):
         refused = Refused.BAD_HTTP if status == BAD_REQUEST else Refused.INTERNAL
         return WholeResponse(REFUSED[refused], self._date.current(self._time.monotonic()), close=True)
 
+    def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> Coroutine[None, None, tuple[web.StreamResponse, bool]]:
+        """Send `resp`; where the library itself refuses (`OPTIONS *`, `CONNECT`, doubtful HTTP), our own words."""
+        if isinstance(resp, web.HTTPException):
+            refused = Refused.BAD_HTTP if resp.status == BAD_REQUEST else Refused.NOT_FOUND
+            resp = WholeResponse(REFUSED[refused], self._date.current(self._time.monotonic()), close=True)
+        return super().finish_response(request, resp, start_time)
+
 
 def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """Return the TLS settings of the public port. Raises `ConfigurationError` when the files are not usable."""
@@ -98,6 +122,23 @@ def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
     return context
 
 
+def make_room_for(connections: int) -> None:
+    """Raise the number of files that this process may open, as far as it may itself, so that all connections fit.
+
+    Systems begin with 1024. Callers alone would use them up, and Kafka and PostgreSQL could not be reached again.
+    """
+    wanted = connections + OTHER_FILES_MAX
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning(
+            "gateway.files.few", count=allowed, detail=f"{wanted} open files would be enough for all connections"
+        )
+
+
 class PublicServer:
     """Serves one application on one address: `open`, later `close`."""
 
@@ -109,34 +150,47 @@ class PublicServer:
         self._connections = Connections(connections_max)
         self._date = date_line
         self._clock = clock
-        self._listener: asyncio.Server | None = None
+        self._listeners: list[asyncio.Server] = []
+
+    @property
+    def connections_open(self) -> int:
+        """How many callers are connected."""
+        return self._connections.open
 
     async def open(self, host: str, port: int, tls: ssl.SSLContext | None) -> int:
         """Accept requests on `host:port` (0: any free one); returns the port. Raises `ConfigurationError`."""
+        make_room_for(self._connections.limit)
         await self._runner.setup()
         server = self._runner.server
         assert server is not None  # noqa: S101 - set up in the line before
+        loop, handshake_seconds = asyncio.get_running_loop(), None if tls is None else HANDSHAKE_SECONDS
+
+        def connection() -> GatewayProtocol:
+            return GatewayProtocol(server, self._connections, self._date, self._clock)
+
         try:
-            self._listener = await asyncio.get_running_loop().create_server(
-                lambda: GatewayProtocol(server, self._connections, self._date, self._clock),
-                host,
-                port,
-                ssl=tls,
-                ssl_handshake_timeout=None if tls is None else HANDSHAKE_SECONDS,
-                backlog=BACKLOG,
+            first = await loop.create_server(
+                connection, host, port, ssl=tls, ssl_handshake_timeout=handshake_seconds, backlog=BACKLOG
             )
+            self._listeners.append(first)
+            for number in [listening.fileno() for listening in first.sockets] * (ACCEPTORS - 1):
+                again = socket.socket(fileno=os.dup(number))
+                listener = await loop.create_server(
+                    connection, sock=again, ssl=tls, ssl_handshake_timeout=handshake_seconds, backlog=BACKLOG
+                )
+                self._listeners.append(listener)
         except OSError as error:
             raise ConfigurationError(
                 f"cannot listen on {host}:{port} ({error.strerror or type(error).__name__}): "
                 "is KEYWAY_HTTP_PORT free and KEYWAY_HTTP_HOST an address of this machine?"
             ) from None
-        bound: int = self._listener.sockets[0].getsockname()[1]
+        bound: int = first.sockets[0].getsockname()[1]
         return bound
 
     async def close(self, *, answer_seconds: float) -> None:
         """Accept nobody else, let requests in flight be answered for at most `answer_seconds`, end."""
-        if self._listener is not None:
-            self._listener.close()
+        for listener in self._listeners:
+            listener.close()
         server = self._runner.server
         if server is not None:
             await asyncio.sleep(0)  # noqa: TID251 - no wait: what was accepted already gets its turn to begin

@@ -12,10 +12,10 @@ ends, and must be the one on record.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import structlog
 
+from gateway.command_bus import Bus
 from gateway.problems import Refused, Unanswered
 from shared.clock import SystemClock
 from shared.contracts.commands import LicenseCommand, ReportUsage
@@ -125,16 +125,6 @@ def _is_about(read: ReadTopic, end: TopicEnd | None) -> bool:
 
 def _covers(read: ReadTopic, end: TopicEnd) -> bool:
     return is_caught_up(read.watermark, end.held)
-
-
-class Bus(Protocol):
-    """Where commands are answered."""
-
-    async def ask(
-        self, command: LicenseCommand, *, command_id: CommandId, trace_parent: bytes | None = None
-    ) -> Reply | Unanswered | Refused:
-        """Return the reply to `command`, or why there is none."""
-        ...
 
 
 class UsageBus:

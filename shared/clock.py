@@ -39,6 +39,14 @@ class SystemClock(Protocol):
         ...
 
 
+class SendClock(SystemClock, Protocol):
+    """The machine's own time, and one that goes on while the machine itself is suspended."""
+
+    def since_boot(self) -> float:
+        """Return seconds that never jump and leave out no suspend: for what must not happen late (isplicense 9.3)."""
+        ...
+
+
 class MachineClock:
     """Both clocks read from the machine, unmoved."""
 
@@ -49,6 +57,11 @@ class MachineClock:
     def monotonic(self) -> float:
         """Return the monotonic clock, seconds."""
         return time.monotonic()
+
+    def since_boot(self) -> float:
+        """Return the boot clock, seconds; the monotonic one where the machine has none."""
+        boot = getattr(time, "CLOCK_BOOTTIME", None)
+        return time.monotonic() if boot is None else time.clock_gettime(boot)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for `seconds`."""

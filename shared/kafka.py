@@ -18,7 +18,7 @@ The libraries' classes are untyped; the protocols here say what we use of them.
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from typing import Protocol, TypedDict
+from typing import Literal, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError
@@ -32,6 +32,8 @@ RECORD_HEAD_BYTES = 1024
 """Room for a record's and its batch's own fields, so that what a producer lets pass the broker takes."""
 DEAD_LETTER_LIMIT_BYTES = RECORD_LIMIT_BYTES + 64 * 1024
 """A dead letter is the whole record plus the headers that tell the reason: it must always fit."""
+EVENT_LIMIT_BYTES = 1024 * 1024
+"""Largest record on `license.events` (deploy/kafka/topics.yaml)."""
 BATCH_LIMIT_BYTES = 131_072
 PRODUCE_TIMEOUT_SECONDS = 5.0
 RETRY_BACKOFF_MS = 50
@@ -61,10 +63,6 @@ class BatchBuilder(Protocol):
         self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Headers = ...
     ) -> object | None:
         """Add a record (timestamp in ms, None = now). Returns None when the batch is full: start the next one."""
-        ...
-
-    def record_count(self) -> int:
-        """Return how many records the batch holds."""
         ...
 
 
@@ -219,86 +217,46 @@ class RecordConsumer(Protocol):
         ...
 
 
-class _ProducerOptions(TypedDict):
-    """The options in which the producers do not differ."""
-
-    linger_ms: int
-    max_batch_size: int
-    request_timeout_ms: int
-    retry_backoff_ms: int
-    compression_type: None
-    enable_idempotence: bool
+def command_producer(bootstrap: str) -> RecordProducer:
+    """Return a producer for `license.commands`. Needs a running loop; call `start` and `warm_up` before use."""
+    return _producer(bootstrap, "commands", acks="all", record_limit_bytes=RECORD_LIMIT_BYTES)
 
 
-def _shared_options() -> _ProducerOptions:
-    return _ProducerOptions(
+def reply_producer(bootstrap: str) -> RecordProducer:
+    """Return a producer for `license.replies`, its own object so that nothing else delays a reply."""
+    return _producer(bootstrap, "replies", acks=1, record_limit_bytes=RECORD_LIMIT_BYTES)
+
+
+def event_producer(bootstrap: str) -> RecordProducer:
+    """Return a producer for public events right after COMMIT; the outbox row is the guarantee."""
+    return _producer(bootstrap, "events", acks="all", record_limit_bytes=EVENT_LIMIT_BYTES)
+
+
+def relay_producer(bootstrap: str) -> RecordProducer:
+    """Return the relay's idempotent producer: its own retries never write a batch twice."""
+    return _producer(bootstrap, "relay", acks="all", record_limit_bytes=EVENT_LIMIT_BYTES, idempotent=True)
+
+
+def dead_letter_producer(bootstrap: str) -> RecordProducer:
+    """Return a producer for `*.dead`; its acknowledgment is awaited before the origin's offset may move."""
+    return _producer(bootstrap, "dead-letters", acks="all", record_limit_bytes=DEAD_LETTER_LIMIT_BYTES)
+
+
+def _producer(
+    bootstrap: str, name: str, *, acks: Literal["all", 1], record_limit_bytes: int, idempotent: bool = False
+) -> RecordProducer:
+    """Return a producer; the options in which producers do not differ stand here."""
+    producer: RecordProducer = AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        client_id=f"keyway-{name}",
+        acks=acks,
+        max_request_size=record_limit_bytes - RECORD_HEAD_BYTES,
+        enable_idempotence=idempotent,
         linger_ms=0,  # a batch forms while the request before it is out
         max_batch_size=BATCH_LIMIT_BYTES,  # a full batch parks every caller: the library's 16 KiB are too few
         request_timeout_ms=int(PRODUCE_TIMEOUT_SECONDS * 1000),
         retry_backoff_ms=RETRY_BACKOFF_MS,
         compression_type=None,
-        enable_idempotence=False,
-    )
-
-
-def command_producer(bootstrap: str) -> RecordProducer:
-    """Return a producer for `license.commands`. Needs a running loop; call `start` and `warm_up` before use."""
-    producer: RecordProducer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
-        client_id="keyway-commands",
-        acks="all",
-        max_request_size=RECORD_LIMIT_BYTES - RECORD_HEAD_BYTES,
-        **_shared_options(),
-    )
-    return producer
-
-
-def reply_producer(bootstrap: str) -> RecordProducer:
-    """Return a producer for `license.replies`, its own object so that nothing else delays a reply."""
-    producer: RecordProducer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
-        client_id="keyway-replies",
-        acks=1,
-        max_request_size=RECORD_LIMIT_BYTES - RECORD_HEAD_BYTES,
-        **_shared_options(),
-    )
-    return producer
-
-
-def event_producer(bootstrap: str) -> RecordProducer:
-    """Return a producer for public events right after COMMIT; the outbox row is the guarantee."""
-    producer: RecordProducer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
-        client_id="keyway-events",
-        acks="all",
-        max_request_size=1024 * 1024 - RECORD_HEAD_BYTES,
-        **_shared_options(),
-    )
-    return producer
-
-
-def relay_producer(bootstrap: str) -> RecordProducer:
-    """Return the relay's idempotent producer: its own retries never write a batch twice."""
-    options = _shared_options()
-    options["enable_idempotence"] = True
-    producer: RecordProducer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
-        client_id="keyway-relay",
-        acks="all",
-        max_request_size=1024 * 1024 - RECORD_HEAD_BYTES,
-        **options,
-    )
-    return producer
-
-
-def dead_letter_producer(bootstrap: str) -> RecordProducer:
-    """Return a producer for `*.dead`; its acknowledgment is awaited before the origin's offset may move."""
-    producer: RecordProducer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
-        client_id="keyway-dead-letters",
-        acks="all",
-        max_request_size=DEAD_LETTER_LIMIT_BYTES - RECORD_HEAD_BYTES,
-        **_shared_options(),
     )
     return producer
 

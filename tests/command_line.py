@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,10 +51,11 @@ class Shell:
 
 
 @pytest.fixture
-def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Shell:
-    """A shell without any setting of ours."""
+def shell(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Shell:
+    """A shell without any setting of ours, on a machine where no local stack was ever ready."""
     import os
 
     for name in [name for name in os.environ if name.startswith("KEYWAY_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("KEYWAY_LOCAL_STATE_DIR", str(tmp_path / "no-stack"))
     return Shell(monkeypatch, capfd)

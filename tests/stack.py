@@ -38,13 +38,13 @@ from keyway.localstack.postgres import PostgresServer
 from keyway.localstack.processes import Identity, identify, kill_and_wait, read_record, start, write_record
 from shared.settings import Settings, load_settings
 
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
+START_SECONDS = 90.0
+STOP_SECONDS = 30.0
 SERVICE_FIXTURES = {"postgres_server", "kafka_server", "local_installation"}
 MIGRATIONS = Path(__file__).resolve().parents[1] / "shared" / "database" / "migrations"
 TEMPLATE_LOCK = 0x6B657977
-IN_USE_TRIES = 50
-GONE_TRIES = 100
+IN_USE_TRIES = 200
+GONE_TRIES = 600
 
 Server = TypeVar("Server", PostgresServer, KafkaServer)
 

@@ -1,15 +1,16 @@
 """`POST /isv`, the ISV endpoint: the first failed check answers, in the order of docs/protocols/isv-endpoint.md 2.2."""
 
 import re
-from typing import Protocol, assert_never
+from typing import assert_never
 
 import structlog
 from aiohttp import hdrs, web
 
 from gateway.auth import Doorkeeper
+from gateway.command_bus import Bus
 from gateway.problems import REFUSED, UNANSWERED, Refused, Unanswered, invalid, rejected
 from gateway.routes.journal import Journal
-from gateway.routes.request_body import read_body
+from gateway.routes.request_body import read_body, refuse_doubtful_framing
 from gateway.routes.whole_response import DateLine, WholeResponse
 from gateway.wire.answer import Answer, Invalid
 from gateway.wire.isv import (
@@ -22,7 +23,6 @@ from gateway.wire.isv import (
     usage_report,
 )
 from shared.clock import SystemClock
-from shared.contracts.commands import LicenseCommand
 from shared.contracts.envelope import new_id
 from shared.contracts.identifiers import CommandId
 from shared.contracts.replies import Reply, ReplyStatus
@@ -42,16 +42,6 @@ def trace_parent_of(request: web.Request) -> bytes | None:
     if trace_parent is None or TRACE_PARENT.fullmatch(trace_parent) is None:
         return None
     return trace_parent.encode("ascii")
-
-
-class Bus(Protocol):
-    """Where commands are answered."""
-
-    async def ask(
-        self, command: LicenseCommand, *, command_id: CommandId, trace_parent: bytes | None = None
-    ) -> Reply | Unanswered | Refused:
-        """Return the reply to `command`, or why there is none."""
-        ...
 
 
 class _Outcome:
@@ -96,6 +86,7 @@ class IsvEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whatever its method."""
+        refuse_doubtful_framing(request)
         started = self._clock.monotonic()
         outcome = _Outcome()
         await self._answer(request, outcome)

@@ -10,13 +10,14 @@ from aiohttp import hdrs, web
 
 from gateway.auth import Doorkeeper
 from gateway.circuit import Circuit, Machine
+from gateway.command_bus import Bus
 from gateway.key_directory import KeyDirectory
 from gateway.partner_problems import faulty, plan_answer, refused, rejected
 from gateway.problems import Refused, Unanswered
-from gateway.routes.isv import CLOSING, Bus, trace_parent_of
+from gateway.routes.isv import CLOSING, trace_parent_of
 from gateway.routes.journal import Journal
 from gateway.routes.partner_calls import WITH_BODY, Action, Call, Place, command_of, read_call, read_place, unknown_key
-from gateway.routes.request_body import read_body
+from gateway.routes.request_body import read_body, refuse_doubtful_framing
 from gateway.routes.whole_response import DateLine, WholeResponse
 from gateway.wire.answer import Answer
 from gateway.wire.partner_answers import (
@@ -38,7 +39,7 @@ from shared.domain.key_queries import ActivationsLeft, FoundKey, KeyFile, KeyFil
 from shared.errors import UnavailableError
 from shared.security.accounts import Principal
 
-PATH = "/30/{tail:.*}"
+PATH = r"/30/{tail:[\s\S]*}"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 OK, CREATED, ACCEPTED = 200, 201, 202
 
@@ -143,6 +144,7 @@ class PartnerEndpoint:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, whatever its path and method."""
+        refuse_doubtful_framing(request)
         started = self._clock.monotonic()
         outcome = _Outcome()
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from aiohttp import hdrs, web
+from aiohttp import HttpVersion11, hdrs, web
 
 from gateway.problems import REFUSED, Refused
 from gateway.routes import isv, jwks, partner_keys
@@ -36,7 +36,7 @@ def public_application(
     async def expectation(request: web.Request) -> web.StreamResponse | None:
         if request.headers[hdrs.EXPECT].lower() != CONTINUE:
             return refuse(Refused.EXPECTATION)
-        if request.transport is not None:
+        if request.transport is not None and request.version == HttpVersion11:  # older callers know no such answer
             request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return None
 
@@ -46,11 +46,5 @@ def public_application(
     router.add_route("*", jwks.PATH, jwks_endpoint, expect_handler=expectation)
     if partner_endpoint is not None:
         router.add_route("*", partner_keys.PATH, partner_endpoint, expect_handler=expectation)
-    router.add_route("*", "/{anything:.*}", nothing_here, expect_handler=expectation)
-    application.on_response_prepare.append(_without_server_name)
+    router.add_route("*", r"/{anything:[\s\S]*}", nothing_here, expect_handler=expectation)
     return application
-
-
-async def _without_server_name(_request: web.Request, response: web.StreamResponse) -> None:
-    """Reach the library's own responses, such as to `OPTIONS *`: they would name it and its version."""
-    response.headers.pop(hdrs.SERVER, None)

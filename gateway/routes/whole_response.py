@@ -5,6 +5,9 @@ per request. Ours knows its bytes beforehand. Nothing here can be influenced by 
 stays open.
 """
 
+import asyncio
+import socket
+import struct
 from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Final
@@ -19,6 +22,14 @@ STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %s\r\n" % (status.value, status.phrase.encode("ascii")) for status in HTTPStatus
 }
 BODILESS = frozenset({HTTPStatus.NO_CONTENT.value, HTTPStatus.NOT_MODIFIED.value})
+
+
+TAKE_SECONDS = 5.0
+TAKE_BYTES_MIN = 64 * 1024
+"""A caller who takes fewer bytes of an answer in `TAKE_SECONDS`, and not the rest of it either, is cut off.
+
+Without that a caller who sends and does not read would hold its connection and the answer for ever.
+"""
 
 
 class DateLine:
@@ -41,6 +52,14 @@ class DateLine:
         return self._line
 
 
+def _hang_up(transport: asyncio.Transport) -> None:
+    """End the connection so that the system, too, forgets the bytes it still has for the caller."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
 class WholeResponse(web.StreamResponse):
     """`answer` as an HTTP/1.1 response; `close` ends the connection after it."""
 
@@ -58,9 +77,22 @@ class WholeResponse(web.StreamResponse):
             raise ConnectionResetError("the caller is gone")
         self._keep_alive = self._keep_alive and request.keep_alive
         transport.write(self._bytes(request))
-        if request.protocol.writing_paused:  # a caller that sends and does not read
-            await request.writer.drain()
+        if request.protocol.writing_paused:  # nearly never: the system takes a whole answer at once
+            await self._taken(request, transport)
         return None
+
+    async def _taken(self, request: web.BaseRequest, transport: asyncio.Transport) -> None:
+        """Wait until the system has all bytes. Raises `ConnectionResetError` when the caller does not read."""
+        left = transport.get_write_buffer_size()
+        while request.protocol.writing_paused:
+            try:
+                async with asyncio.timeout(TAKE_SECONDS):
+                    await request.writer.drain()
+            except TimeoutError:
+                before, left = left, transport.get_write_buffer_size()
+                if before - left < TAKE_BYTES_MIN:
+                    _hang_up(transport)
+                    raise ConnectionResetError("the caller does not read") from None
 
     async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - the library's signature
         """Mark the end; all bytes are out."""

@@ -52,6 +52,8 @@ SIZES_MAX: Final[Mapping[str, int | None]] = {
 }
 """Every field of the protocol and its size in characters after decoding (docs/protocols/isv-endpoint.md 4.1)."""
 FREE_TEXT = frozenset({"ACTIVATION_DATA", "REG_NAME", "PREVIOUS_LICENSE_BODY"})
+JUDGED_IN_TERMINATION = frozenset({"PURCHASE_ID", "PRODUCT_ID", "APS_TEST_MODE", "APS_TERMINATION_DATE"})
+"""Nothing else may hinder a termination (docs/protocols/isv-endpoint.md 4.4, 5.4)."""
 
 _DATE = re.compile(r"([0-9]{2})([/\\])([0-9]{2})\2([0-9]{4})")
 _CONTROL = re.compile(r"[\x00-\x1f]")
@@ -91,7 +93,8 @@ def read_request(body: bytes, account: str) -> IsvRequest | Invalid:
         if build is None:
             return Invalid(f"APS_ACTION is not one of {ACTIONS}")
         for name, value in fields.items():
-            _check_text(name, value)
+            if action != "TERMINATE" or name in JUDGED_IN_TERMINATION:
+                _check_text(name, value)
         return build(fields, account, unknown)
     except _InvalidError as error:
         return Invalid(str(error))

@@ -8,8 +8,8 @@ from urllib.parse import unquote_to_bytes
 
 from gateway.wire.partner_errors import Fault, FaultType
 from shared.contracts.key_commands import KeyReference
+from shared.domain.key_details import KEY_ID_DIGITS_MAX
 
-KEY_ID_DIGITS_MAX = 15
 PARAMETERS_MAX = 64
 PARAMETER_LENGTH_MAX = 255
 ALL_PARAMETERS = "(all)"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, reads_stack, stack_settings
 from keyway.cli.refusal import RefusedError
 from shared.contracts.identifiers import ACCOUNT_NAME
 from shared.security.accounts import Role
@@ -30,6 +31,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
+@changes_stack
 def add(
     name: Name,
     role: Annotated[Role, typer.Option(help="ka: ISV endpoint; partner: Partner API; operator: console.")],
@@ -46,6 +48,7 @@ def add(
 
 
 @app.command("list")
+@reads_stack
 def list_(as_json: Json = False) -> None:
     """Print all accounts."""
     listed = _run(lambda accounts: accounts.all())
@@ -68,6 +71,7 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command()
+@changes_stack
 def rotate(name: Name, as_json: Json = False) -> None:
     """Give an account a new secret and print it, this once; a disabled account stays disabled.
 
@@ -82,6 +86,7 @@ def rotate(name: Name, as_json: Json = False) -> None:
 
 
 @app.command()
+@changes_stack
 def disable(name: Name, as_json: Json = False) -> None:
     """Refuse an account from now on; running gateways follow within KEYWAY_CREDENTIAL_CACHE_SECONDS."""
     if not _run(lambda accounts: accounts.disable(name)):
@@ -93,6 +98,7 @@ def disable(name: Name, as_json: Json = False) -> None:
 
 
 @app.command()
+@changes_stack
 def enable(name: Name, as_json: Json = False) -> None:
     """Let a disabled account in again, with the secret it had; rotate it first if that may be known to others."""
     if not _run(lambda accounts: accounts.enable(name)):
@@ -110,9 +116,8 @@ def _run(work: "Callable[[PostgresAccounts], Awaitable[Outcome]]") -> Outcome:
 async def _with_accounts(work: "Callable[[PostgresAccounts], Awaitable[Outcome]]") -> Outcome:
     from shared.database.accounts import PostgresAccounts
     from shared.database.pool import open_pool
-    from shared.settings import load_settings
 
-    async with open_pool(load_settings().require_database_url()) as pool:
+    async with open_pool(stack_settings().require_database_url()) as pool:
         return await work(PostgresAccounts(pool))
 
 

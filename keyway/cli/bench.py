@@ -1,7 +1,7 @@
 """`keyway bench`: the complete system beside baselines, interleaved in one run on this machine.
 
-`roundtrip` loads each with several numbers of callers; `idle` asks once every 300 ms; `usage` hands usage events to the
-usage role and to a raw loop. The bench starts its own local
+`roundtrip` loads each with several numbers of callers; `idle` asks once every 300 ms, also while the provider hangs;
+`usage` hands usage events to the usage role and to a raw loop. The bench starts its own local
 stack with durable servers in a folder of its own and removes it afterwards.
 """
 
@@ -92,7 +92,7 @@ def idle(
     save: SaveOption = True,
     json_output: JsonOption = False,
 ) -> None:
-    """One PURCHASE every 300 ms: latency when nobody else asks, which load would hide."""
+    """One PURCHASE every 300 ms: latency when nobody else asks, which load would hide; and while the provider hangs."""
     from bench.measure import IDLE_PAUSE_MS, Shape
 
     shape = Shape(
@@ -102,7 +102,7 @@ def idle(
         warm_up_seconds=IDLE_WARM_UP_SECONDS,
         pause_ms=IDLE_PAUSE_MS,
     )
-    run("idle", shape, save=save, json_output=json_output)
+    run("idle", shape, save=save, json_output=json_output, hanging=True)
 
 
 @app.command()
@@ -135,12 +135,12 @@ def caller_counts(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(part) for part in parts}))
 
 
-def run(name: str, shape: "Shape", *, save: bool, json_output: bool) -> None:
+def run(name: str, shape: "Shape", *, save: bool, json_output: bool, hanging: bool = False) -> None:
     """Start everything, measure, print and save. Raises `KeywayError` when a contestant fails."""
     from bench.report import document, plot, text
 
     when = MachineClock().now().isoformat(timespec="seconds")
-    with failures_named(), contestants() as ready:
+    with failures_named(), contestants(hanging=hanging) as ready:
         cells = _measured(ready, shape, json_output=json_output)
     printed = f"{text(name, shape, cells)}\n\n{plot(name, shape, cells)}"
     show_and_save(name, document(name, shape, cells, when), printed, save=save, json_output=json_output)
@@ -187,15 +187,17 @@ def bench_stack() -> "Iterator[tuple[Stack, PortReservations]]":
 
 
 @contextmanager
-def contestants() -> "Iterator[Sequence[Contestant]]":
-    """Run the three contestants of `roundtrip` and `idle` for the time of a block."""
+def contestants(*, hanging: bool) -> "Iterator[Sequence[Contestant]]":
+    """Run the contestants of `roundtrip` and `idle` for the time of a block."""
     from bench.contestants import echo, synchronous, system
+    from bench.hanging import system_beside_a_hanging_provider
 
     with bench_stack() as (running, ports), ExitStack() as stack:
         yield (
             stack.enter_context(echo(running, ports)),
             stack.enter_context(synchronous(running, ports, POOL_SIZE)),
             system(running),
+            *([system_beside_a_hanging_provider(running)] if hanging else ()),
         )
 
 

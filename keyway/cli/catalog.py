@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, reads_stack, stack_settings
 from keyway.cli.refusal import RefusedError
 from shared.domain.catalog import Catalog
 from shared.domain.catalog_document import Fault
@@ -66,11 +67,11 @@ def check(file: File, as_json: Json = False) -> None:
 
 
 @app.command()
+@changes_stack
 def apply(file: File, as_json: Json = False) -> None:
     """Put FILE into force as a new version; nothing happens when the newest version says the same."""
-    from shared.settings import load_settings
 
-    version, applied = asyncio.run(_apply(load_settings(), checked_document(file)))
+    version, applied = asyncio.run(_apply(stack_settings(), checked_document(file)))
     if as_json:
         _print_json({"version": version, "applied": applied})
     else:
@@ -78,11 +79,11 @@ def apply(file: File, as_json: Json = False) -> None:
 
 
 @app.command()
+@reads_stack
 def diff(file: File, as_json: Json = False) -> None:
     """Tell what FILE would change, and which live licenses it would strand."""
-    from shared.settings import load_settings
 
-    base, changes, stranded = asyncio.run(_compare(load_settings(), _read(file)[1]))
+    base, changes, stranded = asyncio.run(_compare(stack_settings(), _read(file)[1]))
     if as_json:
         _print_json({"base_version": base, "changes": [_change_json(change, stranded) for change in changes]})
         return

@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from keyway.cli.installation import meant_folder, reads_stack
 from keyway.cli.refusal import RefusedError
 
 app = typer.Typer(
@@ -22,48 +23,49 @@ PART = re.compile(r"([0-9]+)([wdhms])")
 LAST_YEAR = 9000
 """Rules add days to today; this leaves them room before the calendar ends."""
 
-StateDir = Annotated[Path | None, typer.Option("--state-dir", help="State folder of the local stack.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command()
-def show(state_dir: StateDir = None, as_json: Json = False) -> None:
+@reads_stack
+def show(as_json: Json = False) -> None:
     """Print the present moment of the trade."""
     from shared.clock import read_offset
 
-    _tell(read_offset(_offset_file(state_dir)), as_json=as_json)
+    _tell(read_offset(_offset_file()), as_json=as_json)
 
 
 @app.command()
+@reads_stack
 def advance(
     duration: Annotated[str, typer.Argument(metavar="DURATION", help="Such as 30d, 12h, 2w3d.")],
-    state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:
     """Move the clock forward."""
     from shared.clock import read_offset
 
-    file = _offset_file(state_dir)
+    file = _offset_file()
     _move(file, read_offset(file) + parsed_duration(duration), as_json=as_json)
 
 
 @app.command("set")
+@reads_stack
 def set_(
     moment: Annotated[str, typer.Argument(metavar="DATETIME", help="Such as 2027-03-01 or 2027-03-01T12:00:00Z.")],
-    state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:
     """Move the clock to a moment, from which it goes on; without a zone it is UTC."""
     from shared.clock import MachineClock
 
     offset = parsed_moment(moment) - MachineClock().now()
-    _move(_offset_file(state_dir), offset, as_json=as_json)
+    _move(_offset_file(), offset, as_json=as_json)
 
 
 @app.command()
-def reset(state_dir: StateDir = None, as_json: Json = False) -> None:
+@reads_stack
+def reset(as_json: Json = False) -> None:
     """Go back to the machine's own time."""
-    _move(_offset_file(state_dir), timedelta(0), as_json=as_json)
+    _move(_offset_file(), timedelta(0), as_json=as_json)
 
 
 def parsed_duration(text: str) -> timedelta:
@@ -82,11 +84,10 @@ def parsed_moment(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _offset_file(state_dir: Path | None) -> Path:
+def _offset_file() -> Path:
     from keyway.cli.world_files import clock_offset_file
-    from keyway.localstack.folders import default_state_folder
 
-    state = default_state_folder() if state_dir is None else state_dir
+    state = meant_folder()
     if not state.is_dir():
         raise RefusedError(f"{state} does not exist: start the local stack with `keyway up`, or name its --state-dir")
     return clock_offset_file(state)

@@ -15,6 +15,7 @@ import orjson
 import structlog
 import typer
 
+from keyway.cli.installation import changes_stack, reads_stack, stack_settings
 from keyway.cli.refusal import RefusedError
 from shared.contracts.topics import DEAD_SUFFIX
 
@@ -52,6 +53,7 @@ class Choice:
 
 
 @app.command("list")
+@reads_stack
 def list_(
     topic: Annotated[str | None, typer.Argument(help="Topic; all of them unless given.")] = None,
     reason: Reason = None,
@@ -64,6 +66,7 @@ def list_(
 
 
 @app.command()
+@reads_stack
 def show(
     topic: Topic, letter: Annotated[str, typer.Argument(help="Letter, such as 3/17.")], as_json: AsJson = False
 ) -> None:
@@ -78,6 +81,7 @@ def show(
 
 
 @app.command()
+@changes_stack
 def retry(
     topic: Topic,
     letters: Letters = None,
@@ -91,6 +95,7 @@ def retry(
 
 
 @app.command()
+@changes_stack
 def discard(
     topic: Topic,
     letters: Letters = None,
@@ -118,9 +123,8 @@ def _letter_name(text: str) -> tuple[int, int]:
 
 async def _list(topic: str | None, choice: Choice, limit: int, *, with_done: bool, as_json: bool) -> None:
     """Print as they are read, so that thousands need no memory."""
-    from shared.settings import load_settings
 
-    settings = load_settings()
+    settings = stack_settings()
     listed, more = 0, False
     if as_json:
         print('{"letters":[', end="")
@@ -184,9 +188,8 @@ def _bytes(name: str, content: bytes | None) -> dict[str, str | None]:
 
 
 async def _one(topic: str, name: str) -> "tuple[Letter, LetterAction | None]":
-    from shared.settings import load_settings
 
-    settings, choice = load_settings(), Choice(named=frozenset((_letter_name(name),)))
+    settings, choice = stack_settings(), Choice(named=frozenset((_letter_name(name),)))
     (dead_topic,) = _dead_topics(settings, topic)
     async for letter, state in _letters(settings, dead_topic, choice):
         return letter, state
@@ -235,10 +238,9 @@ async def _portions(
 
 def _deal(action: str, topic: str, choice: Choice, *, dry_run: bool, as_json: bool) -> None:
     from shared.database.dead_letter_actions import LetterAction
-    from shared.settings import load_settings
     from shared.telemetry.logging import configure_logging
 
-    settings = load_settings()
+    settings = stack_settings()
     configure_logging(settings.log_level, "dead", stream=sys.stderr.buffer)
     (dead_topic,) = _dead_topics(settings, topic)
     tally = asyncio.run(_deal_with(LetterAction(action), settings, dead_topic, choice, dry_run=dry_run))

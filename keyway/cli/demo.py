@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from keyway.cli.demo_clock import moved_clock
+from keyway.cli.installation import state_folder
 from keyway.ka.local_stack import Stack, StackUnavailableError, own_stack
 from shared.errors import KeywayError
 
@@ -55,10 +56,8 @@ def running_stack(state_dir: Path | None, console: "Console") -> Iterator[Stack]
 
     Raises `StackUnavailableError` when a folder was named and nothing runs there.
     """
-    from keyway.localstack.folders import default_state_folder
-
     try:
-        stack = Stack.read(default_state_folder() if state_dir is None else state_dir)
+        stack = Stack.read(state_folder(state_dir))
     except StackUnavailableError:
         if state_dir is not None:
             raise

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, reads_stack, stack_settings
+
 if TYPE_CHECKING:
     from shared.database.signing_keys import PostgresSigningKeys
     from shared.security.signing_keys import KeyRing, PublicKey
@@ -20,33 +22,37 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
+@reads_stack
 def list_(as_json: Json = False) -> None:
     """Print the keys of KEYWAY_SIGNING_KEYS_FILE and, where a database is set, those published."""
     from shared.security.signing_keys import read_key_file
-    from shared.settings import load_settings
 
-    settings = load_settings()
+    settings = stack_settings()
     ring = None if settings.signing_keys_file is None else read_key_file(settings.signing_keys_file)
+    if ring is None and not settings.database_url.get_secret_value():
+        settings.require_signing_keys_file()
     published = asyncio.run(_published(settings)) if settings.database_url.get_secret_value() else None
     rows = _rows(ring, published)
     if as_json:
         print(orjson.dumps({"keys": rows}).decode())
         return
+    if not rows:
+        print("no signing key: `keyway keys rotate` makes one")
     for row in rows:
         known = {True: "published", False: "not published", None: "publication unknown: no database set"}
         print(f"{row.kid}  {row.state:<9}  {known[row.published]}")
 
 
 @app.command()
+@changes_stack
 def rotate(as_json: Json = False) -> None:
     """Add a fresh key to KEYWAY_SIGNING_KEYS_FILE and make it the active one; the file is made when missing.
 
     The public half is published first, where a database is set. Running workers take the key within seconds.
     """
     from shared.security.signing_keys import read_key_file, rotated, write_key_file
-    from shared.settings import load_settings
 
-    settings = load_settings()
+    settings = stack_settings()
     file = settings.require_signing_keys_file()
     ring = rotated(read_key_file(file))
     publishes = bool(settings.database_url.get_secret_value())

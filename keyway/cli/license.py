@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from keyway.cli.installation import reads_stack, stack_settings
+
 if TYPE_CHECKING:
     from shared.database.license_queries import LicenseFacts, LicenseFilter
 
@@ -27,6 +29,7 @@ class ShownStatus(StrEnum):
 
 
 @app.command("list")
+@reads_stack
 def list_(
     nfr: Annotated[bool | None, typer.Option("--nfr/--no-nfr", help="Not-for-resale ones only, or none.")] = None,
     test: Annotated[bool | None, typer.Option("--test/--no-test", help="Test orders only, or none.")] = None,
@@ -50,6 +53,8 @@ def list_(
         print(
             f"{license.license:<32}  {license.product:<28}  {license.status:<10}  {until}  {' '.join(marks)}".rstrip()
         )
+    if not listed:
+        print("no license fits")
     if has_more:
         print(f"… and more: raise --limit above {limit}, or ask for less")
 
@@ -57,7 +62,6 @@ def list_(
 async def _found(wanted: "LicenseFilter", listed_max: int) -> "Sequence[LicenseFacts]":
     from shared.database.license_queries import list_licenses
     from shared.database.pool import connected
-    from shared.settings import load_settings
 
-    async with connected(load_settings().require_database_url(), command_seconds=QUERY_SECONDS) as connection:
+    async with connected(stack_settings().require_database_url(), command_seconds=QUERY_SECONDS) as connection:
         return await list_licenses(connection, wanted, listed_max=listed_max)

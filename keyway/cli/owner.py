@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, reads_stack, stack_settings
 from keyway.cli.refusal import RefusedError
+from shared.contracts.identifiers import ACCOUNT_NAME
 from shared.domain.key_owners import OwnerKind
 from shared.errors import StoreRefusedError
 
@@ -21,6 +23,12 @@ app = typer.Typer(help="Owners of keys.", add_completion=False, no_args_is_help=
 OWNER_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 CONFIGURATION_MAX = 999_999_999_999_999
 
+BROKEN: Mapping[str, str] = {
+    "linked_account_exists": "there is no account of that name: `keyway account list` shows them all",
+    "price_list_exists": "there is no price list of that name: `keyway owner list` shows them all",
+}
+"""Constraints that only the database can judge, in words."""
+
 Outcome = TypeVar("Outcome")
 
 
@@ -30,12 +38,19 @@ def _owner_id(text: str) -> str:
     return text
 
 
+def _list_name(text: str) -> str:
+    if not ACCOUNT_NAME.fullmatch(text):
+        raise typer.BadParameter(f"{text!r}: a name is 1 to 32 small letters, digits and dashes")
+    return text
+
+
 Id = Annotated[str, typer.Argument(metavar="OWNER", help="Letters, digits and -, up to 64.", callback=_owner_id)]
 Account = Annotated[str, typer.Argument(metavar="ACCOUNT", help="An account of the role partner or ka.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command()
+@changes_stack
 def add(
     owner: Id,
     kind: Annotated[OwnerKind, typer.Option(help="client: keys belong to it; reseller: has clients.")],
@@ -58,6 +73,7 @@ def add(
 
 
 @app.command("list")
+@reads_stack
 def list_(as_json: Json = False) -> None:
     """Print all owners, configurations, price lists and links."""
 
@@ -101,12 +117,14 @@ def list_(as_json: Json = False) -> None:
 
 
 @app.command()
+@changes_stack
 def suspend(owner: Id, as_json: Json = False) -> None:
     """Show all keys of an owner as suspended, and let nobody move keys to it."""
     _suspend(owner, suspended=True, as_json=as_json)
 
 
 @app.command()
+@changes_stack
 def resume(owner: Id, as_json: Json = False) -> None:
     """Undo `suspend`."""
     _suspend(owner, suspended=False, as_json=as_json)
@@ -120,6 +138,7 @@ def _suspend(owner: str, *, suspended: bool, as_json: bool) -> None:
 
 
 @app.command()
+@changes_stack
 def configuration(
     owner: Id,
     number: Annotated[int, typer.Argument(metavar="CONFIGURATION", min=1, max=CONFIGURATION_MAX)],
@@ -140,8 +159,9 @@ def configuration(
 
 
 @app.command("price-list")
+@changes_stack
 def price_list(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="a-z, 0-9 and -, up to 32.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a-z, 0-9 and -, up to 32.", callback=_list_name)],
     items: Annotated[list[str], typer.Argument(metavar="ITEM...", help="Item constants.")],
     as_json: Json = False,
 ) -> None:
@@ -151,6 +171,7 @@ def price_list(
 
 
 @app.command()
+@changes_stack
 def link(
     account: Account,
     owner: Id,
@@ -173,6 +194,7 @@ def link(
 
 
 @app.command()
+@changes_stack
 def unlink(account: Account, as_json: Json = False) -> None:
     """Let an account speak for nobody any more."""
     if not _run(lambda owners: owners.unlink(account)):
@@ -200,15 +222,15 @@ def _run(work: "Callable[[PostgresOwners], Awaitable[Outcome]]") -> Outcome:
     try:
         return asyncio.run(_with_owners(work))
     except StoreRefusedError as error:
-        raise RefusedError(f"the database refuses this: is every name that it mentions there? ({error})") from None
+        known = next((text for name, text in BROKEN.items() if name in str(error)), None)
+        raise RefusedError(known or f"the database refuses this: {error}") from None
 
 
 async def _with_owners(work: "Callable[[PostgresOwners], Awaitable[Outcome]]") -> Outcome:
     from shared.database.owners import PostgresOwners
     from shared.database.pool import open_pool
-    from shared.settings import load_settings
 
-    async with open_pool(load_settings().require_database_url()) as pool:
+    async with open_pool(stack_settings().require_database_url()) as pool:
         return await work(PostgresOwners(pool))
 
 

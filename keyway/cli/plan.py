@@ -21,6 +21,7 @@ from gateway.partner_problems import plan_document
 from gateway.wire.partner import read_change
 from gateway.wire.partner_errors import Fault
 from gateway.wire.partner_query import read_address
+from keyway.cli.installation import reads_stack, stack_settings
 from keyway.cli.refusal import RefusedError
 from shared.contracts.identifiers import LicenseId
 from shared.contracts.key_commands import KeyMember, KeyMembers
@@ -81,6 +82,7 @@ class _Question(_Told):
 
 
 @app.command(name="plan")
+@reads_stack
 def show_plan(
     file: Annotated[
         Path,
@@ -136,10 +138,9 @@ def _show_foreseen(file: Path, key: str | None, account: str | None, *, as_json:
 
 async def _foreseen(key: str, account: str, members: KeyMembers) -> KeyPlan:
     from keyway.cli.foresight import foresee
-    from shared.settings import load_settings
 
     reference = read_address(key)
-    plan = None if reference is None else await foresee(load_settings(), account, reference, members)
+    plan = None if reference is None else await foresee(stack_settings(), account, reference, members)
     if plan is None:
         raise RefusedError(f"account {account} sees no key {key}: `keyway owner list` shows what it reaches")
     return plan

@@ -7,14 +7,16 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from uuid import UUID
 
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, reads_stack, stack_settings
+from keyway.cli.license_argument import license_id_of
 from keyway.cli.refusal import RefusedError
+from keyway.cli.waiting import waiting
 
 if TYPE_CHECKING:
     from shared.database.pool import Pool
@@ -40,18 +42,23 @@ def _order_id(text: str) -> UUID:
         raise typer.BadParameter(f"{text!r}: write the id of an order, see `keyway provider orders`") from None
 
 
+def _names(given: list[str]) -> list[str]:
+    if not all(name.strip() for name in given):
+        raise typer.BadParameter("write the name of a person")
+    return given
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-StateDir = Annotated[Path | None, typer.Option(help="State folder of a local stack; else the environment decides.")]
 OrderId = Annotated[UUID, typer.Argument(metavar="ORDER", parser=_order_id, help="Id of an order.")]
-By = Annotated[list[str], typer.Option("--by", help="Who decides; on record with the order.")]
+By = Annotated[list[str], typer.Option("--by", callback=_names, help="Who decides; on record with the order.")]
 
 
 @app.command()
+@reads_stack
 def orders(
     state: Annotated[list[str] | None, typer.Option(help="Only orders in this state; may be repeated.")] = None,
     license: Annotated[str | None, typer.Option(help="Only orders of this license, such as ka:00481516.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="How many, newest first.")] = ORDERS_SHOWN_MAX,
-    state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:
     """List provider orders, newest first."""
@@ -62,13 +69,16 @@ def orders(
         if name not in known:
             raise typer.BadParameter(f"{name!r} is no state: write {', '.join(known)}", param_hint="--state")
     states = [known[name] for name in state or ()]
+    asked = None if license is None else license_id_of(license)
 
     async def read(oversight: "PostgresProviderOversight", _pool: "Pool") -> "Sequence[ProviderOrder]":
-        return await oversight.orders(states=states, license_id=license, orders_max=limit)
+        return await oversight.orders(states=states, license_id=asked, orders_max=limit)
 
-    found = _run(read, state_dir)
+    found = _run(read)
     if as_json:
         _print_json([_told(order) for order in found])
+    elif not found:
+        print("no order fits")
     else:
         _print_table(
             ("Order", "License", "Step", "State", "Attempt", "Service", "Refusal", "Intended"),
@@ -89,12 +99,12 @@ def orders(
 
 
 @app.command()
+@changes_stack
 def reconcile(
     order: Annotated[
         UUID | None, typer.Argument(metavar="[ORDER]", parser=_order_id, help="One order; else all.")
     ] = None,
     wait_seconds: Annotated[float, typer.Option("--wait", min=0, help="Wait so long for the outcome.")] = 30.0,
-    state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:
     """Look for unknown orders now instead of later; exit status 1 when some stay unknown."""
@@ -105,14 +115,16 @@ def reconcile(
 
         clock = MachineClock()
         ends = clock.monotonic() + wait_seconds
-        await oversight.look_now(wanted)
+        if not await oversight.look_now(wanted) and order is not None:
+            await _require_known(oversight, order)
         while True:
             left = [each for each in await _undecided(oversight) if not wanted or each.order_id in wanted]
             if not left or clock.monotonic() >= ends:
                 return left
             await clock.sleep(LOOK_AGAIN_SECONDS)
 
-    left = _run(settle, state_dir)
+    with waiting("waiting for the outcome of orders"):
+        left = _run(settle)
     if as_json:
         _print_json({"undecided": [_told(each) for each in left]})
     else:
@@ -125,17 +137,17 @@ def reconcile(
 
 
 @app.command()
+@reads_stack
 def drift(
     account: Annotated[list[str] | None, typer.Option(help="Only this provider account; may be repeated.")] = None,
     wait_seconds: Annotated[float, typer.Option("--wait", min=0, help="Wait so long for the provider role.")] = 300.0,
-    state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:
     """Have our licenses compared with the provider's lists and ledger, both ways; exit status 1 when they differ."""
     from keyway.cli.provider_drift import Patience, swept
 
     patience = Patience(seconds=wait_seconds, shows_progress=not as_json and sys.stderr.isatty())
-    found = _run(lambda _oversight, pool: swept(pool, account or (), patience), state_dir)
+    found = _run(lambda _oversight, pool: swept(pool, account or (), patience))
     if as_json:
         _print_json({"differences": found, "cost": str(_cost(found))})
     elif found:
@@ -161,47 +173,51 @@ def drift(
 
 
 @app.command()
-def release(order: OrderId, by: By, state_dir: StateDir = None, as_json: Json = False) -> None:
+@changes_stack
+def release(order: OrderId, by: By, as_json: Json = False) -> None:
     """Order again what does not exist upstream. It may charge twice if that is wrong: two people must say so."""
     from shared.domain.approval import TwoPeople
 
     people = TwoPeople.of(by)
     if people is None:
         raise RefusedError("two people must release an order: give --by twice, with different names")
-    _decide(order, lambda oversight: oversight.release(order, by=people), state_dir, as_json=as_json)
+    _decide(order, lambda oversight: oversight.release(order, by=people), as_json=as_json)
 
 
 @app.command()
+@changes_stack
 def link(
     order: OrderId,
     service: Annotated[int, typer.Argument(min=1, help="Id of the service in the panel.")],
     by: By,
-    state_dir: StateDir = None,
     as_json: Json = False,
 ) -> None:
     """Confirm an order with the service that it made, found by people."""
     from shared.domain.provider_operation import Elid
 
-    _decide(order, lambda oversight: oversight.link(order, Elid(service), by=", ".join(by)), state_dir, as_json=as_json)
+    _decide(order, lambda oversight: oversight.link(order, Elid(service), by=", ".join(by)), as_json=as_json)
 
 
 @app.command()
-def cancel(order: OrderId, by: By, state_dir: StateDir = None, as_json: Json = False) -> None:
+@changes_stack
+def cancel(order: OrderId, by: By, as_json: Json = False) -> None:
     """Refuse an order for good: what it may have made upstream is nobody's and shows in `drift`."""
-    _decide(order, lambda oversight: oversight.cancel(order, by=", ".join(by)), state_dir, as_json=as_json)
+    _decide(order, lambda oversight: oversight.cancel(order, by=", ".join(by)), as_json=as_json)
 
 
 def _decide(
     order: UUID,
     decision: "Callable[[PostgresProviderOversight], Awaitable[OrderState | None]]",
-    state_dir: Path | None,
     *,
     as_json: bool,
 ) -> None:
     async def decide(oversight: "PostgresProviderOversight", _pool: "Pool") -> "OrderState | None":
-        return await decision(oversight)
+        state = await decision(oversight)
+        if state is None:
+            await _require_known(oversight, order)
+        return state
 
-    state = _run(decide, state_dir)
+    state = _run(decide)
     if state is None:
         raise RefusedError(f"order {order} is not in state manual: nothing was changed, see `keyway provider orders`")
     if as_json:
@@ -210,19 +226,23 @@ def _decide(
         print(f"order {order} is {state.value} now")
 
 
+async def _require_known(oversight: "PostgresProviderOversight", order: UUID) -> None:
+    if not await oversight.story(order):
+        raise RefusedError(f"there is no order {order}: `keyway provider orders` lists them")
+
+
 async def _undecided(oversight: "PostgresProviderOversight") -> "Sequence[ProviderOrder]":
     from shared.domain.drift import UNDECIDED
 
     return await oversight.orders(states=UNDECIDED, orders_max=ALL_ORDERS_MAX)
 
 
-def _run(work: "Callable[[PostgresProviderOversight, Pool], Awaitable[Outcome]]", state_dir: Path | None) -> Outcome:
-    from keyway.cli.installation import settings_of
+def _run(work: "Callable[[PostgresProviderOversight, Pool], Awaitable[Outcome]]") -> Outcome:
     from shared.database.pool import open_pool
     from shared.database.provider_oversight import PostgresProviderOversight
     from shared.telemetry.logging import configure_logging
 
-    settings = settings_of(state_dir)
+    settings = stack_settings()
     configure_logging("WARNING", "provider", stream=sys.stderr.buffer)
 
     async def inside() -> Outcome:

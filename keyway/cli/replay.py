@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, stack_settings
+from keyway.cli.license_argument import license_id_of
 from keyway.cli.refusal import RefusedError
-from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, LicenseId, license_id
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -41,6 +42,7 @@ class Replayed:
 
 
 @app.command()
+@changes_stack
 def replay(  # noqa: PLR0913, PLR0917 - the options of one verb
     license: Annotated[
         str | None, typer.Argument(metavar="[LICENSE]", help="One license, such as ka:00481516.")
@@ -76,18 +78,11 @@ def _scope(
     if from_sequence != 1 and license is None:
         raise typer.BadParameter("--from-sequence goes with a LICENSE")
     if license is not None:
-        return ReplayScope(license_id=_license_id(license), from_sequence=from_sequence)
+        return ReplayScope(license_id=license_id_of(license), from_sequence=from_sequence)
     begin, end = _moment("--since", since), _moment("--until", until)
     if begin is not None and end is not None and begin >= end:
         raise typer.BadParameter(f"--since {since} is not before --until {until}: nothing lies between them")
     return ReplayScope(since=begin, until=end)
-
-
-def _license_id(text: str) -> LicenseId:
-    account, _, number = text.partition(":")
-    if not ACCOUNT_NAME.fullmatch(account) or not LICENSE_NUMBER.fullmatch(number):
-        raise typer.BadParameter(f"{text!r}: write account and number, such as ka:00481516")
-    return license_id(account, number)
 
 
 def _moment(option: str, text: str | None) -> datetime | None:
@@ -110,10 +105,9 @@ async def _replay(scope: "ReplayScope", rate: int, *, dry_run: bool, shows_progr
     from shared.database.outbox_replay import PAGE_ROWS, replay_pages
     from shared.database.pool import connected
     from shared.kafka import event_producer, start_client
-    from shared.settings import load_settings
     from workers.outbox import OutboxSender
 
-    settings, clock = load_settings(), MachineClock()
+    settings, clock = stack_settings(), MachineClock()
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     progress = Progress(*columns, console=Console(stderr=True), disable=not shows_progress, transient=True)
     async with AsyncExitStack() as stack:

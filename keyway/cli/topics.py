@@ -6,30 +6,36 @@ number of partitions.
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import orjson
 import typer
 import yaml
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAlreadyExistsError, for_code
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from keyway.cli.installation import changes_stack, stack_settings
+from keyway.cli.waiting import waiting
 from shared.clock import MachineClock
 from shared.errors import ConfigurationError, UnavailableError
-from shared.settings import Settings, load_settings
+from shared.kafka import offset_reader, start_client
+from shared.kafka_ending import stop_client
+from shared.settings import Settings
 
 DECLARATION = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "topics.yaml"
 MIN_INSYNC_REPLICAS = "min.insync.replicas"
 REQUEST_TIMEOUT_MS = 15_000
 DEADLINE_SECONDS = 60.0
-TOPIC_WAIT_SECONDS = 15.0
+TOPIC_WAIT_SECONDS = 45.0
 LOOK_AGAIN_SECONDS = 0.1
+STOP_CLIENT_SECONDS = 1.0
 
-app = typer.Typer(help="Kafka topics, from the declared file.", no_args_is_help=True)
+app = typer.Typer(help="Kafka topics, from the declared file.", add_completion=False, no_args_is_help=True)
 app.callback()(lambda: None)  # a group, though it has one verb so far
 
 
@@ -92,7 +98,7 @@ async def apply_topics(settings: Settings, declaration: Path = DECLARATION) -> l
     bootstrap = settings.require_kafka_bootstrap()
     try:
         async with asyncio.timeout(DEADLINE_SECONDS), _admin(bootstrap) as client:
-            return await _apply(client, declared, settings.topic_prefix)
+            return await _apply(client, declared, settings.topic_prefix, bootstrap)
     except (KafkaError, OSError, TimeoutError) as error:
         raise UnavailableError(
             f"Kafka at {bootstrap} did not carry out the change ({type(error).__name__}): try again"
@@ -109,12 +115,13 @@ async def _admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
-async def _apply(client: AIOKafkaAdminClient, declared: DeclaredTopics, prefix: str) -> list[str]:
+async def _apply(client: AIOKafkaAdminClient, declared: DeclaredTopics, prefix: str, bootstrap: str) -> list[str]:
     brokers = len((await client.describe_cluster())["brokers"])
     present = await _partition_counts(client)
     _require_partitions(declared, present, prefix)
     missing = [name for name in declared.topics if prefix + name not in present]
     changes = await _create(client, declared, missing, prefix, brokers)
+    await _wait_until_taken_up(bootstrap, {prefix + name: declared.topics[name].partitions for name in missing})
     kept = [name for name in declared.topics if name not in missing]
     return changes + await _update(client, declared, kept, prefix, brokers)
 
@@ -167,7 +174,7 @@ async def _create(
 
 
 async def _wait_until_led(client: AIOKafkaAdminClient, topics: Sequence[str]) -> None:
-    """Wait until every partition has a leader, so that whoever comes next can write at once."""
+    """Wait until every partition has a leader, so that somebody can be asked for it."""
     async with asyncio.timeout(TOPIC_WAIT_SECONDS):
         while True:
             described = await client.describe_topics(list(topics))
@@ -179,6 +186,27 @@ async def _wait_until_led(client: AIOKafkaAdminClient, topics: Sequence[str]) ->
             ):
                 return
             await MachineClock().sleep(LOOK_AGAIN_SECONDS)
+
+
+async def _wait_until_taken_up(bootstrap: str, topics: Mapping[str, int]) -> None:
+    """Wait until the leader of every partition knows that it leads, so that whoever comes next can write at once.
+
+    The broker tells of a new leader before that leader has made its logs: on a busy machine seconds before, in which
+    it refuses records. Where a partition ends, only a leader at work answers; the client asks until it does.
+    """
+    if not topics:
+        return
+    partitions = [TopicPartition(name, number) for name, count in topics.items() for number in range(count)]
+    consumer = offset_reader(bootstrap)
+    await start_client(consumer, bootstrap)
+    try:
+        async with asyncio.timeout(TOPIC_WAIT_SECONDS):
+            while True:
+                with suppress(KafkaTimeoutError):  # the client's own patience, shorter than ours
+                    await consumer.end_offsets(partitions)
+                    return
+    finally:
+        await stop_client(consumer, STOP_CLIENT_SECONDS)
 
 
 async def _update(
@@ -218,12 +246,15 @@ async def _alter(client: AIOKafkaAdminClient, resources: list[ConfigResource]) -
 
 
 @app.command("apply")
+@changes_stack
 def apply(
     file: Annotated[Path, typer.Option(help="Declared topics.")] = DECLARATION,
     json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
 ) -> None:
     """Create missing topics and set what differs from the declared file; safe to repeat."""
-    changes = asyncio.run(apply_topics(load_settings(), file))
+    settings = stack_settings()
+    with waiting("comparing topics"):
+        changes = asyncio.run(apply_topics(settings, file))
     if json:
         document: dict[str, Any] = {"changes": changes}
         typer.echo(orjson.dumps(document).decode())

@@ -12,11 +12,12 @@ from typing import Annotated, Any
 
 import typer
 
-from keyway.localstack.folders import default_state_folder
+from keyway.localstack.folders import default_state_folder, found_state_folder
 from keyway.localstack.layout import FIRST_GATEWAY, GATEWAYS_MAX, WORKERS_MAX
 from keyway.localstack.plan import Plan
 from keyway.localstack.roles import WORKER_ROLES
 from keyway.localstack.stack import run
+from shared.settings import load_settings
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -47,7 +48,7 @@ def up(
     our own. Accounts in KEYWAY_PROVIDER_ISPLICENSE_ACCOUNTS that name no panel are opened at the sandbox panel too.
     """
     plan = Plan(
-        state=(default_state_folder() if state_dir is None else state_dir).resolve(),
+        state=(state_dir or load_settings().local_state_dir or default_state_folder()).resolve(),
         port_base=port_base,
         gateways=gateways,
         workers=worker_counts(workers, without),
@@ -130,10 +131,19 @@ class TerminalNarrator:
             self._bar.stop()
 
 
+def _command() -> list[str]:
+    """Return how to call `keyway` from any terminal: the console script beside our Python, else that Python."""
+    installed = Path(sys.executable).with_name("keyway")
+    return [str(installed)] if installed.exists() else [sys.executable, "-m", "keyway"]
+
+
 def ready_text(document: Mapping[str, Any], state: Path, seconds: float) -> list[str]:
     """Return what a person sees when everything is ready."""
     name, secret = document["accounts"]["ka"]
     paste = f"curl -sS -i -u {shlex.quote(f'{name}:{secret}')} -d '{EXAMPLE_FORM}' {document['isv']}"
+    keyway = [*_command(), "explain", f"{name}:{EXAMPLE_NUMBER}"]
+    if state != found_state_folder():
+        keyway += ["--state-dir", str(state)]
     return [
         "",
         f"Keyway is ready after {seconds:.1f} s. A local stack, not for production.",
@@ -151,6 +161,10 @@ def ready_text(document: Mapping[str, Any], state: Path, seconds: float) -> list
         "Buy a license; sent again, today or next month, the answer is the same, byte for byte:",
         "",
         paste,
+        "",
+        "Then ask what became of it; with --help the same command lists all verbs, and all of them find this stack:",
+        "",
+        shlex.join(keyway),
         "",
         "Ctrl-C stops everything and keeps the data.",
     ]

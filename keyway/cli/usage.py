@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, reads_stack, stack_settings
+from keyway.cli.license_argument import license_id_of
 from keyway.cli.refusal import RefusedError
 from keyway.cli.usage_topic import topic
-from shared.contracts.identifiers import ACCOUNT_NAME, LICENSE_NUMBER, LicenseId, license_id
+from keyway.cli.waiting import waiting
+from shared.contracts.identifiers import LicenseId
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -44,6 +47,7 @@ Month = Annotated[str, typer.Argument(metavar="MONTH", help="Such as 2027-02.")]
 
 
 @app.command()
+@reads_stack
 def show(
     license: Annotated[
         str | None, typer.Argument(metavar="[LICENSE]", help="Account and number, such as ka:00502001.")
@@ -62,12 +66,13 @@ def show(
     events; exit status 1 when one does not come out again. Without: months, and with --month their figures.
     """
     if license is not None and month is None:
-        _show_license(_license_id(license), as_json=as_json, as_csv=as_csv)
+        _show_license(license_id_of(license), as_json=as_json, as_csv=as_csv)
         return
     asked = None if month is None else _month(month)
-    rows = asyncio.run(_month_rows(account, product, asked))
+    with waiting("adding up months"):
+        rows = asyncio.run(_month_rows(account, product, asked))
     if license is not None:
-        named = _license_id(license)
+        named = license_id_of(license)
         rows = [
             {**row, "lines": [line for line in row["lines"] if line["license_id"] == named]}  # type: ignore[attr-defined] # made by _line_row
             for row in rows
@@ -81,12 +86,15 @@ def show(
 
 
 @app.command()
+@changes_stack
 def close(month: Month, account: Account = None, product: Product = None, as_json: Json = False) -> None:
     """Close MONTH, and every earlier month that is still open: their figures never change again.
 
     What comes later for a closed month counts into the first open one, as an adjustment. Closing twice does nothing.
     """
-    closed = asyncio.run(_close(_month(month), account, product))
+    asked = _month(month)
+    with waiting("closing months"):
+        closed = asyncio.run(_close(asked, account, product))
     if as_json:
         print(orjson.dumps({"closed": closed}).decode())
         return
@@ -97,6 +105,7 @@ def close(month: Month, account: Account = None, product: Product = None, as_jso
 
 
 @app.command()
+@changes_stack
 def dispute(
     month: Month,
     reason: Annotated[str, typer.Option("--reason", help="Why, in a sentence.")],
@@ -111,16 +120,10 @@ def dispute(
 
 
 @app.command()
+@changes_stack
 def settle(month: Month, account: Account = None, product: Product = None, as_json: Json = False) -> None:
     """Mark a closed or disputed month as settled, for good."""
     _move(month, "settled", account, product, reason="", as_json=as_json)
-
-
-def _license_id(text: str) -> LicenseId:
-    account, _, number = text.partition(":")
-    if not ACCOUNT_NAME.fullmatch(account) or not LICENSE_NUMBER.fullmatch(number):
-        raise typer.BadParameter(f"{text!r}: write account and number, such as ka:00502001")
-    return license_id(account, number)
 
 
 def _month(text: str) -> date:
@@ -132,9 +135,8 @@ def _month(text: str) -> date:
 @asynccontextmanager
 async def _connection() -> AsyncIterator["OwnConnection"]:
     from shared.database.pool import close, open_connection
-    from shared.settings import load_settings
 
-    url = load_settings().require_database_url()
+    url = stack_settings().require_database_url()
     connection = await open_connection(url, command_seconds=QUERY_SECONDS, settings=SETTINGS)
     try:
         yield connection
@@ -144,13 +146,13 @@ async def _connection() -> AsyncIterator["OwnConnection"]:
 
 def _business_now() -> "datetime":
     from shared.clock import business_clock
-    from shared.settings import load_settings
 
-    return business_clock(load_settings().clock_offset_file).now()
+    return business_clock(stack_settings().clock_offset_file).now()
 
 
 def _show_license(asked: LicenseId, *, as_json: bool, as_csv: bool) -> None:
-    usage = asyncio.run(_license_usage(asked))
+    with waiting("recomputing reports"):
+        usage = asyncio.run(_license_usage(asked))
     if as_json:
         print(orjson.dumps(_license_document(asked, usage), default=str, option=orjson.OPT_UTC_Z).decode())
     elif as_csv:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from keyway.cli.installation import changes_stack, stack_settings
 from keyway.cli.refusal import RefusedError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 REASON_MIN = 3
 
 
+@changes_stack
 def topic(
     accept: Annotated[bool, typer.Option("--accept", help="Trust the newest topic; needs --reason.")] = False,
     reason: Annotated[str, typer.Option("--reason", help="What became of unread events of the one before.")] = "",
@@ -44,9 +46,8 @@ async def _topics(reason: str | None) -> tuple[Sequence["TopicGeneration"], list
     from shared.clock import MachineClock
     from shared.database.pool import connected
     from shared.database.usage_topic import accept_topic, topic_generations
-    from shared.settings import load_settings
 
-    async with connected(load_settings().require_database_url()) as connection:
+    async with connected(stack_settings().require_database_url()) as connection:
         accepted = [] if reason is None else await accept_topic(connection, reason, MachineClock().now())
         return await topic_generations(connection), accepted
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import orjson
 import typer
 
+from keyway.cli.installation import reads_stack, stack_settings
 from keyway.cli.refusal import RefusedError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ READ_LIMIT_BYTES = 1_048_576
 
 
 @app.command()
+@reads_stack
 def verify(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The license body; - reads standard input.")],
     jwks: Annotated[
@@ -58,13 +60,15 @@ def verify(
 
 def _keys(jwks: Path | None) -> Mapping[str, "PublicKey"]:
     from shared.security.signing_keys import read_jwks, require_key_file
-    from shared.settings import load_settings
 
     if jwks is not None:
         return read_jwks(_read(jwks), str(jwks))
-    own = load_settings().signing_keys_file
+    own = stack_settings().signing_keys_file
     if own is None:
-        raise typer.BadParameter("name the public keys with --jwks, or set KEYWAY_SIGNING_KEYS_FILE")
+        raise typer.BadParameter(
+            "name the public keys with --jwks, a file of private keys in KEYWAY_SIGNING_KEYS_FILE,"
+            " or a local stack with --state-dir"
+        )
     return {key.kid: key for key in require_key_file(own).public_keys}
 
 
@@ -80,10 +84,9 @@ def _read(file: Path) -> bytes:
 
 def _expired_at(claims: Mapping[str, object]) -> str | None:
     from shared.clock import business_clock
-    from shared.settings import load_settings
 
     expiry = claims.get("exp")
-    now = business_clock(load_settings().clock_offset_file).now()
+    now = business_clock(stack_settings().clock_offset_file).now()
     if isinstance(expiry, bool) or not isinstance(expiry, int) or now.timestamp() < expiry:
         return None
     return _moment(expiry)

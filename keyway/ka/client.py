@@ -1,4 +1,4 @@
-"""A Key Administrator: sends the five requests and keeps each exchange as evidence.
+"""A Key Administrator: sends requests and keeps each exchange as evidence.
 
 An outcome has three values, because an answer that never came says nothing about the effect: `ok` (2xx), `fail` (4xx:
 nothing was done) and `info` (5xx, reset or time-out: anything may have been done; ask again).
@@ -7,7 +7,6 @@ nothing was done) and `info` (5xx, reset or time-out: anything may have been don
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from enum import StrEnum
 
 from keyway.ka import forms, http
@@ -96,18 +95,6 @@ class KeyAdministrator:
     async def renew(self, order: Order) -> Exchange:
         """Prolong a license to `order.expires_on`."""
         return await self.send(forms.operation_form("RENEW", order))
-
-    async def upgrade(self, order: Order) -> Exchange:
-        """Switch a license to `order.product`."""
-        return await self.send(forms.operation_form("UPGRADE", order))
-
-    async def terminate(self, order: Order, terminated_on: date | None = None) -> Exchange:
-        """End a license."""
-        return await self.send(forms.termination_form(order, terminated_on))
-
-    async def get_info(self, order: Order) -> Exchange:
-        """Read the usage counters of a license."""
-        return await self.send(forms.info_form(order))
 
     async def send(self, form: Form) -> Exchange:
         """Send `form` and return the exchange."""

@@ -15,7 +15,7 @@ from shared.errors import KeywayError
 
 FILE_NAME = "endpoints.json"
 SANDBOX = "sandbox"
-START_SECONDS = 180.0  # the first start on a machine fetches 60 MB
+START_SECONDS = 300.0  # the first start on a machine fetches 60 MB
 STOP_SECONDS = 40.0
 LOOK_AGAIN_SECONDS = 0.05
 LOG_TAIL_BYTES = 2000

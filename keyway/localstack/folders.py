@@ -15,6 +15,7 @@ from shared.errors import KeywayError
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PERSISTENT_TEMPORARY = Path("/var/tmp")  # noqa: S108 - made below with an owner check; the name alone is not trusted
+STACK = "stack"
 WALKABLE = 0o711
 PRIVATE = 0o700
 
@@ -27,10 +28,15 @@ class UnsafeFolderError(KeywayError):
 
 def home_folder(checkout: Path = CHECKOUT) -> Path:
     """Return the home folder of `checkout`, made if missing. Raises `UnsafeFolderError` when it cannot be trusted."""
+    return own_folder(*_home(checkout))
+
+
+def _home(checkout: Path) -> tuple[Path, int]:
+    """Return the path of the home folder and its mode."""
     if os.geteuid() != 0:
-        return own_folder(checkout / ".keyway", PRIVATE)
+        return checkout / ".keyway", PRIVATE
     mark = hashlib.sha256(str(checkout).encode()).hexdigest()[:8]
-    return own_folder(PERSISTENT_TEMPORARY / f"keyway-root-{mark}", WALKABLE)
+    return PERSISTENT_TEMPORARY / f"keyway-root-{mark}", WALKABLE
 
 
 def own_folder(path: Path, mode: int) -> Path:
@@ -40,12 +46,16 @@ def own_folder(path: Path, mode: int) -> Path:
         path.mkdir(mode=mode)
         path.chmod(mode)  # mkdir is subject to the umask; this is not
     except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
-            raise UnsafeFolderError(
-                f"{path} exists but is not a folder that only this user may write: remove it or name another"
-            ) from None
+        _require_own(path)
     return path
+
+
+def _require_own(path: Path) -> None:
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & stat.S_IWOTH:
+        raise UnsafeFolderError(
+            f"{path} exists but is not a folder that only this user may write: remove it or name another"
+        )
 
 
 def cache_folder(named: Path | None = None) -> Path:
@@ -55,7 +65,15 @@ def cache_folder(named: Path | None = None) -> Path:
 
 def default_state_folder() -> Path:
     """Return where `keyway up` keeps its data when no `--state-dir` is given."""
-    return home_folder() / "stack"
+    return home_folder() / STACK
+
+
+def found_state_folder() -> Path:
+    """Return the same place without making anything. Raises `UnsafeFolderError` when the home is not ours."""
+    home, _ = _home(CHECKOUT)
+    if home.exists():
+        _require_own(home)
+    return home / STACK
 
 
 def walkable_by_others(path: Path) -> bool:

@@ -20,7 +20,7 @@ from shared.errors import KeywayError
 
 UNPRIVILEGED_UID = 65534  # nobody: what PostgreSQL runs as when we are root, for it refuses to be root
 LOG_TAIL_BYTES = 2000
-REAP_SECONDS = 5.0
+REAP_SECONDS = 30.0
 LOOK_AGAIN_SECONDS = 0.02
 
 

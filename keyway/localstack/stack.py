@@ -26,7 +26,7 @@ from keyway.localstack.supervisor import Child, Stage, Supervisor
 from shared.errors import KeywayError
 from shared.settings import PREFIX, Settings, load_settings
 
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 RECORD = "processes.json"
 KEPT_LOG_BYTES_MAX = 10_000_000
 

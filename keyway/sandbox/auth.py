@@ -18,8 +18,6 @@ from keyway.sandbox.texts import Text
 
 SESSION_IDLE = timedelta(hours=1)
 SESSION_LEVEL = "16"
-SECOND_FACTOR = "func=totp.confirm"
-PUBLIC_FUNCTIONS = frozenset({"auth", "pricelist.export"})
 
 
 def claimed_user(form: Form, state: State) -> str:

@@ -34,7 +34,7 @@ class CloudEvent:
 
 def read_cloud_event(value: bytes | None) -> CloudEvent:
     """Return the event in a record value. Raises `InvalidRecordError`."""
-    members = _members(value)
+    members = read_object(value)
     version = members.get("specversion")
     if version != SPEC_VERSION:
         raise InvalidRecordError("version", f"CloudEvents specversion {str(version)[:80]!r}, read here: {SPEC_VERSION}")
@@ -47,7 +47,8 @@ def read_cloud_event(value: bytes | None) -> CloudEvent:
     )
 
 
-def _members(value: bytes | None) -> dict[str, Any]:
+def read_object(value: bytes | None) -> dict[str, Any]:
+    """Return the members of the JSON object that a record value must be. Raises `InvalidRecordError` (`not_json`)."""
     if value is None:
         raise InvalidRecordError("not_json", "the value is null")
     try:

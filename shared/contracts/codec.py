@@ -17,6 +17,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from shared.contracts.bells import OrderBell, SweepBell
+from shared.contracts.cloud_event import SPEC_VERSION, read_object
 from shared.contracts.commands import (
     CloseUpstream,
     LapseLicense,
@@ -58,7 +59,6 @@ from shared.contracts.usage import NAME_LENGTH_MAX, ReportedUsage, UsageKey, Usa
 from shared.errors import InvalidRecordError
 
 UUID_VERSION = 7
-CLOUDEVENTS_VERSION = "1.0"
 USAGE_REPORT_VERSION = "isv-reportable-1"
 NUMBER_CONTEXT = Context(prec=400)
 
@@ -113,7 +113,7 @@ def decode_envelope(value: bytes | None) -> tuple[Envelope, bytes]:
 
     Raises `InvalidRecordError` for everything else.
     """
-    members = _members(value)
+    members = read_object(value)
     if members.get("version") != ENVELOPE_VERSION:
         raise InvalidRecordError(
             "version", f"envelope version {members.get('version')!r}, read here: {ENVELOPE_VERSION}"
@@ -128,18 +128,6 @@ def decode_envelope(value: bytes | None) -> tuple[Envelope, bytes]:
         raise InvalidRecordError("payload", _faults(error)) from None
     envelope = _envelope(members, command)
     return envelope, sha256(orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)).digest()
-
-
-def _members(value: bytes | None) -> dict[str, Any]:
-    if value is None:
-        raise InvalidRecordError("not_json", "the value is null")
-    try:
-        members = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise InvalidRecordError("not_json", f"{error.msg} at {error.pos}") from None
-    if not isinstance(members, dict):
-        raise InvalidRecordError("not_json", f"a JSON {type(members).__name__}, not an object")
-    return members
 
 
 def _envelope(members: Mapping[str, Any], command: LicenseCommand) -> Envelope:
@@ -186,50 +174,38 @@ def _faults(error: ValidationError) -> str:
 
 def encode_event(event: PublicEvent) -> bytes:
     """Return `event` as a CloudEvents 1.0 JSON document (structured mode)."""
-    return orjson.dumps(
-        {
-            "specversion": "1.0",
-            "id": event.event_id,
-            "source": EVENT_SOURCE,
-            "type": event.type,
-            "subject": event.subject,
-            "time": event.time,
-            "datacontenttype": "application/json",
-            "sequence": str(event.sequence),
-            "data": event.data,
-        },
-        option=orjson.OPT_UTC_Z,
-    )
+    return _cloud_event(event, event.type, sequence=str(event.sequence))
 
 
 def encode_attention(event: AttentionEvent) -> bytes:
     """Return a finding as a CloudEvents 1.0 JSON document (structured mode)."""
-    return orjson.dumps(
-        {
-            "specversion": "1.0",
-            "id": event.event_id,
-            "source": EVENT_SOURCE,
-            "type": EventType.ATTENTION,
-            "subject": event.subject,
-            "time": event.time,
-            "datacontenttype": "application/json",
-            "data": event.data,
-        },
-        option=orjson.OPT_UTC_Z,
-    )
+    return _cloud_event(event, EventType.ATTENTION)
 
 
 def encode_intake_outcome(event: IntakeOutcomeEvent) -> bytes:
     """Return the answer to a public request as a CloudEvents 1.0 JSON document (structured mode)."""
+    return _cloud_event(event, event.type)
+
+
+def encode_usage_closed(event: UsageClosedEvent) -> bytes:
+    """Return a closed settlement month as a CloudEvents 1.0 JSON document (structured mode)."""
+    return _cloud_event(event, EventType.USAGE_CLOSED)
+
+
+def _cloud_event(
+    event: PublicEvent | AttentionEvent | IntakeOutcomeEvent | UsageClosedEvent, kind: EventType, **extensions: str
+) -> bytes:
+    """Write an event; the order of the members is part of its bytes, which never change."""
     return orjson.dumps(
         {
-            "specversion": "1.0",
+            "specversion": SPEC_VERSION,
             "id": event.event_id,
             "source": EVENT_SOURCE,
-            "type": event.type,
+            "type": kind,
             "subject": event.subject,
             "time": event.time,
             "datacontenttype": "application/json",
+            **extensions,
             "data": event.data,
         },
         option=orjson.OPT_UTC_Z,
@@ -245,7 +221,7 @@ def decode_details(body: bytes) -> dict[str, str]:
     """Return the details of a rejection from the body of its reply. Raises `InvalidRecordError`."""
     if not body:
         return {}
-    return {str(name): str(value) for name, value in _members(body).items()}
+    return {str(name): str(value) for name, value in read_object(body).items()}
 
 
 def encode_key_structure(structure: Mapping[str, object]) -> bytes:
@@ -283,7 +259,7 @@ def encode_sweep_request(sweep_id: UUID) -> bytes:
 
 def decode_provider_request(value: bytes | None) -> OrderBell | SweepBell:
     """Return what a record rings for. Raises `InvalidRecordError`."""
-    members = _members(value)
+    members = read_object(value)
     if members.get("version") != ENVELOPE_VERSION:
         raise InvalidRecordError("version", f"version {members.get('version')!r}, read here: {ENVELOPE_VERSION}")
     try:
@@ -292,23 +268,6 @@ def decode_provider_request(value: bytes | None) -> OrderBell | SweepBell:
         return OrderBell(UUID(members["order_id"]))
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InvalidRecordError("payload", "order_id and sweep_id are missing or no UUID") from None
-
-
-def encode_usage_closed(event: UsageClosedEvent) -> bytes:
-    """Return a closed settlement month as a CloudEvents 1.0 JSON document (structured mode)."""
-    return orjson.dumps(
-        {
-            "specversion": CLOUDEVENTS_VERSION,
-            "id": event.event_id,
-            "source": EVENT_SOURCE,
-            "type": EventType.USAGE_CLOSED,
-            "subject": event.subject,
-            "time": event.time,
-            "datacontenttype": "application/json",
-            "data": event.data,
-        },
-        option=orjson.OPT_UTC_Z,
-    )
 
 
 def encode_usage_report(figures: Mapping[str, int]) -> bytes:
@@ -323,8 +282,10 @@ def decode_usage(value: bytes | None) -> tuple[ReportedUsage, bytes]:
     another `subject`) is the same content. Raises `InvalidRecordError`.
     """
     members = _exact_members(value)
-    if members.get("specversion") != CLOUDEVENTS_VERSION:
-        raise InvalidRecordError("version", f"specversion {str(members.get('specversion'))[:80]!r}, read here: 1.0")
+    if members.get("specversion") != SPEC_VERSION:
+        raise InvalidRecordError(
+            "version", f"specversion {str(members.get('specversion'))[:80]!r}, read here: {SPEC_VERSION}"
+        )
     kind = _USAGE_TYPES.get(str(members.get("type")))
     if kind is None:
         raise InvalidRecordError("unknown_type", f"event type {str(members.get('type'))[:80]!r}")

@@ -78,7 +78,7 @@ Details that come with them, by name; each is the value after the ` = ` of the e
 | code | details |
 |---|---|
 | terminated, suspended, guard, state, SUS state | `number`: the full key number, `PLSK.20240317.0000` |
-| value | `field`: wire name of the member; `value` where it may be shown |
+| value | `field`: the member by its `KeyMember`, which the gateway writes as requests do, or a parameter |
 | conflict | `pairs`: `MOVE + UPGRADE; MOVE + IPBIND` (here `details` has no ` = `) |
 | owner | `owner` |
 | parent | `parent`: what the request named, or the number of the present parent |

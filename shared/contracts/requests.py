@@ -43,13 +43,12 @@ class RequestReference:
 
 
 class RequestOutcome(StrEnum):
-    """What became of an accepted request; `code` of `keyway.intake.accepted`."""
+    """What became of an accepted request; `code` of `keyway.intake.accepted`. A TERMINATE is told by
+    `outcomes.TerminationOutcome`.
+    """
 
     SUSPENDED = "suspended"
     ALREADY_SUSPENDED = "already_suspended"
     RESUMED = "resumed"
     NOT_SUSPENDED = "not_suspended"
     ACTIVATION_RECORDED = "activation_recorded"
-
-
-"""A TERMINATE is told by `outcomes.TerminationOutcome`."""

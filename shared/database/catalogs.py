@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import orjson
 
@@ -18,7 +17,6 @@ class StoredCatalog:
     """One version as it was loaded."""
 
     version: int
-    loaded_at: datetime
     document: object
     """Plain values, as `shared.domain.catalog_document` describes them."""
 
@@ -80,10 +78,9 @@ class PostgresCatalogs:
     async def _newest_above(self, version: int) -> StoredCatalog | None:
         async with borrowed(self._pool, "look for a catalog") as connection:
             row = await connection.fetchrow(
-                "SELECT version, loaded_at, document FROM catalog_version WHERE version > $1"
-                " ORDER BY version DESC LIMIT 1",
+                "SELECT version, document FROM catalog_version WHERE version > $1 ORDER BY version DESC LIMIT 1",
                 version,
             )
         if row is None:
             return None
-        return StoredCatalog(version=row["version"], loaded_at=row["loaded_at"], document=orjson.loads(row["document"]))
+        return StoredCatalog(version=row["version"], document=orjson.loads(row["document"]))

@@ -18,11 +18,11 @@ from shared.domain.decision import KnownRequest
 from shared.domain.effects import CommandEffect, KeyAnswers, KeyQuestions, StoredLicense
 from shared.domain.key_details import KeyDetails
 from shared.domain.key_owners import OwnerBook
-from shared.errors import ConflictError
+from shared.errors import ConflictError, StoreRefusedError
 
 DETAILS: Final = TypeAdapter(KeyDetails)
 RELATED_MAX = 5000
-"""More keys than this are never related to one batch; beyond, the rest is not seen and the database refuses doubles."""
+"""More keys than this are not related to one batch: it is refused, never decided on a part of them."""
 
 RELATED: Final[LiteralString] = """
 WITH named AS MATERIALIZED (
@@ -96,7 +96,10 @@ def decode_details(text: str | None) -> KeyDetails | None:
 async def read_answers(
     connection: OwnConnection, questions: KeyQuestions, stored: Callable[[asyncpg.Record], StoredLicense]
 ) -> KeyAnswers:
-    """Return what was found for `questions`, all of it as of one moment."""
+    """Return what was found for `questions`, all of it as of one moment.
+
+    Raises `StoreRefusedError` when more than `RELATED_MAX` keys are concerned.
+    """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         rows = await connection.fetch(
             RELATED,
@@ -105,8 +108,10 @@ async def read_answers(
             list(questions.activation_codes),
             list(questions.addresses),
             list(questions.uids),
-            RELATED_MAX,
+            RELATED_MAX + 1,
         )
+        if len(rows) > RELATED_MAX:
+            raise StoreRefusedError(f"more than {RELATED_MAX} keys are related to these commands")
         licenses = {LicenseId(row["license_id"]): stored(row) for row in rows}
         names = sorted(questions.names)
         requests = (

@@ -57,12 +57,6 @@ class LedConnection:
             raise UnavailableError(f"{action}: this process is not the active {self._role}")
         return await self._guarded(action, connection, work)
 
-    async def ping(self) -> None:
-        """Ask for a sign of life, standing by or not. Raises `UnavailableError`."""
-        if self._connection is None or self._connection.is_closed():
-            raise UnavailableError(f"{self._role}: no connection to the database")
-        await self._guarded("ping", self._connection, lambda connection: connection.execute("SELECT 1"))
-
     async def close(self) -> None:
         """Let another process lead."""
         self._leads = False

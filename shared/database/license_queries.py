@@ -13,8 +13,11 @@ from shared.contracts.identifiers import LicenseId
 from shared.contracts.replies import ReplyStatus
 from shared.database.audit_chain import chain_fault
 from shared.database.failures import mapped_failures
+from shared.database.key_rows import DETAILS
 from shared.database.pool import OwnConnection
-from shared.domain.effects import AuditEntry
+from shared.database.provider_rows import plain
+from shared.database.provider_writes import stored_open
+from shared.domain.effects import NO_AUDIT, AuditEntry
 
 LISTED_MAX = 1000
 
@@ -107,10 +110,40 @@ class ResultFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LicenseStory:
-    """Everything on record about one license, each part in order of writing."""
+class KeyFacts:
+    """What the Partner API adds to a license, without address, machine and codes."""
 
-    license: LicenseFacts
+    owner: str
+    configuration: int | None
+    items: Sequence[str]
+    parent_key_id: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenFacts:
+    """The operation that waits for a provider now."""
+
+    command_id: UUID | None
+    type: str
+    order_id: UUID
+    step: str
+    """What its order that is out does upstream."""
+    step_number: int
+    steps: int
+    opened_at: datetime
+    in_line: int
+    """Commands that wait behind it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LicenseStory:
+    """Everything on record about one license or number, each part in order of writing."""
+
+    license_id: LicenseId
+    license: LicenseFacts | None
+    """None for a number that is no license, or none yet."""
+    key: KeyFacts | None
+    open: OpenFacts | None
     revisions: Sequence[RevisionFacts]
     operations: Sequence[OperationFacts]
     events: Sequence[EventFacts]
@@ -130,6 +163,21 @@ class LicenseFilter:
     nfr: bool | None = None
     test: bool | None = None
 
+
+OPEN: Final[LiteralString] = "SELECT * FROM open_operation WHERE license_id = $1"
+
+ORDERED: Final[LiteralString] = "SELECT EXISTS (SELECT FROM provider_order WHERE license_id = $1)"
+
+NAMED: Final[LiteralString] = """
+WITH numbered AS MATERIALIZED (
+    SELECT name || ':' || $1::text AS license_id FROM account
+)
+SELECT license_id FROM license WHERE key_id = $2::bigint OR activation_code = $3::text
+UNION SELECT license_id FROM numbered n WHERE EXISTS (SELECT FROM license l WHERE l.license_id = n.license_id)
+    OR EXISTS (SELECT FROM audit a WHERE a.license_id = n.license_id)
+    OR EXISTS (SELECT FROM provider_order o WHERE o.license_id = n.license_id)
+ORDER BY 1
+"""
 
 ONE: Final[LiteralString] = """
 SELECT *, CASE WHEN suspended AND status <> 'terminated' THEN 'suspended' ELSE status END AS shown_status
@@ -175,24 +223,39 @@ FROM command_result WHERE command_id = ANY($1) AND day = ANY($2) ORDER BY handle
 
 
 async def license_story(connection: OwnConnection, license_id: LicenseId) -> LicenseStory | None:
-    """Return the whole story of `license_id` as of one moment, None when there is no such license.
+    """Return the whole story of `license_id` as of one moment, None when nobody ever asked anything of it.
 
     Raises `UnavailableError`.
     """
     async with mapped_failures("explain"), connection.transaction(isolation="repeatable_read", readonly=True):
         row = await connection.fetchrow(ONE, license_id)
-        if row is None:
-            return None
+        opened = await connection.fetchrow(OPEN, license_id)
         entries = await connection.fetch(AUDIT, license_id)
+        if row is None and opened is None and not entries and not await connection.fetchval(ORDERED, license_id):
+            return None
         return LicenseStory(
-            license=_facts(row),
+            license_id=license_id,
+            license=None if row is None else _facts(row),
+            key=None if row is None or row["key"] is None else _key_facts(row["key"]),
+            open=None if opened is None else _open_facts(opened),
             revisions=[RevisionFacts(**each) for each in await connection.fetch(REVISIONS, license_id)],
             operations=[OperationFacts(**each) for each in await connection.fetch(OPERATIONS, license_id)],
             events=[EventFacts(**each) for each in await connection.fetch(EVENTS, license_id)],
             audit=[_audit_facts(entry) for entry in entries],
             results=await _results(connection, [entry["command_id"] for entry in entries]),
-            audit_fault=chain_fault([_link(entry) for entry in entries], row["audit_sha256"]),
+            audit_fault=chain_fault(
+                [_link(entry) for entry in entries], NO_AUDIT if row is None else row["audit_sha256"]
+            ),
         )
+
+
+async def licenses_named(
+    connection: OwnConnection, number: str, key_id: int | None, activation_code: str
+) -> Sequence[LicenseId]:
+    """Return the licenses of any account that have this number, key id or code. Raises `UnavailableError`."""
+    async with mapped_failures("find a license"):
+        rows = await connection.fetch(NAMED, number, key_id, activation_code)
+    return [LicenseId(row["license_id"]) for row in rows]
 
 
 async def list_licenses(
@@ -224,6 +287,30 @@ def _facts(row: asyncpg.Record) -> LicenseFacts:
         account=row["account_id"],
         status=row["shown_status"],
         **{name: row[name] for name in PLAIN_FACTS},
+    )
+
+
+def _key_facts(stored: str) -> KeyFacts:
+    details = DETAILS.validate_json(stored)
+    return KeyFacts(
+        owner=details.owner,
+        configuration=details.configuration,
+        items=[each.item for each in details.items],
+        parent_key_id=None if details.parent is None else details.parent.key_id,
+    )
+
+
+def _open_facts(row: asyncpg.Record) -> OpenFacts:
+    operation = stored_open(row).operation
+    return OpenFacts(
+        command_id=operation.command_id,
+        type=operation.command.type,
+        order_id=plain(row["order_id"]),
+        step=operation.step.kind.value,
+        step_number=operation.position + 1,
+        steps=len(operation.steps),
+        opened_at=row["opened_at"],
+        in_line=row["in_line"],
     )
 
 

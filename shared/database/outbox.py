@@ -96,10 +96,6 @@ class PostgresOutbox:
         """
         return await self._led.run("count outbox", lambda connection: _count(connection, limit))
 
-    async def ping(self) -> None:
-        """Ask for a sign of life. Raises `UnavailableError`."""
-        await self._led.ping()
-
     async def close(self) -> None:
         """Let another relay lead."""
         await self._led.close()

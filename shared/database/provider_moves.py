@@ -23,7 +23,6 @@ from shared.domain.provider_outcome import Refusal
 from shared.domain.provider_service import Found
 from shared.domain.provisioning import StepKind
 
-REPEATED_SECONDS_MAX: Final = 60.0
 LOCK: Final[LiteralString] = """
 SELECT order_id, license_id, account_id, number, provider_account, kind, state, attempt, marker_number, elid,
     service_expires_on, cancel_requested_at, clock_timestamp() AS now

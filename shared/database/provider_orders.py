@@ -7,7 +7,7 @@ again: a claim or an attempt that is over says so.
 Every method raises `UnavailableError` when the database does not answer.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -22,6 +22,7 @@ from shared.database.provider_rows import BY_ID, READ_LOOKS, evidence_json, look
 from shared.database.provider_statements import (
     ACCOUNT_STATE,
     ATTEMPT,
+    CANARIES,
     CLAIM,
     CLAIMED,
     CLOSE,
@@ -32,12 +33,11 @@ from shared.database.provider_statements import (
     LINKED,
     LOCK_ACCOUNT,
     LOOK,
-    QUARANTINED,
     RING,
 )
 from shared.database.provider_writes import encode_operation
 from shared.domain.open_operation import AttentionKind
-from shared.domain.provider_operation import Elid, ProviderOperation
+from shared.domain.provider_operation import Elid, OrderModule, OrderPlesk, OrderSoftware, ProviderOperation
 from shared.domain.provider_order import (
     AccountState,
     ClaimObstacle,
@@ -48,7 +48,7 @@ from shared.domain.provider_order import (
     obstacle_to_claim,
 )
 from shared.domain.provider_outcome import Evidence, Refusal
-from shared.domain.provider_record import AccountPause, Claim, ClaimLimits, LinkedServices, ProviderOrder
+from shared.domain.provider_record import AccountPause, Claim, ClaimLimits, ProviderOrder
 from shared.domain.provider_settling import Look, Settled
 from shared.errors import ConflictError
 
@@ -56,11 +56,11 @@ DECIDED_GRACE_SECONDS: Final = 5.0
 """The worker that decided an order also announces it; after this the scheduler rings for it."""
 LEASE_SECONDS: Final = 15.0
 """A worker that has not called `keep` for so long has died, or may as well have."""
-CANARIES_PER_FUNCTION: Final = 1
 CANARY_AGE_SECONDS: Final = 30.0
 """A service this young may not stand in the lists yet."""
-RELEASED_DAYS: Final = 90
-"""Services released so long ago are not read any more; an order would have to be undecided for longer to miss them."""
+CANARY_CANDIDATES: Final = 100
+"""So many of the newest services per way of ordering are asked whether they are alive; when none is, there is none."""
+ORDER_OPERATIONS: Final = (OrderSoftware.__name__, OrderPlesk.__name__, OrderModule.__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,26 +276,24 @@ class PostgresProviderOrders:
                 seconds,
             )
 
-    async def linked(self, provider_account: str) -> LinkedServices:
-        """Return our services upstream, and which of them must stand in every complete list.
+    async def canaries(self, provider_account: str) -> Mapping[str, Elid]:
+        """Return per way of ordering (name of its operation) a service that must stand in every complete list.
 
-        Those released more than `RELEASED_DAYS` ago are left out.
+        The newest one that is known to be alive; a young one only where there is no older. None where there is none.
         """
+        async with borrowed(self._pool, "choose canaries") as connection:
+            rows = await connection.fetch(
+                CANARIES, provider_account, list(ORDER_OPERATIONS), CANARY_AGE_SECONDS, CANARY_CANDIDATES
+            )
+        return {row["made"]: Elid(row["elid"]) for row in rows}
+
+    async def linked(self, provider_account: str, elids: Collection[Elid]) -> Mapping[Elid, UUID]:
+        """Return which of the services orders of ours made, and the order that made each; released ones too."""
+        if not elids:
+            return {}
         async with borrowed(self._pool, "read linked services") as connection:
-            rows = await connection.fetch(LINKED, provider_account, CANARY_AGE_SECONDS, RELEASED_DAYS)
-            quarantined = await connection.fetch(QUARANTINED, provider_account)
-        canaries: dict[str, list[Elid]] = {}
-        for preferred in (True, False):  # a young service only where there is no older one
-            for row in rows:
-                known = canaries.setdefault(row["made"], [])
-                if row["settled_in"] is preferred and not row["doubtful"] and len(known) < CANARIES_PER_FUNCTION:
-                    known.append(Elid(row["elid"]))
-        return LinkedServices(
-            by_elid={Elid(row["elid"]): plain(row["order_id"]) for row in rows},
-            released=frozenset(Elid(row["elid"]) for row in rows if row["released"]),
-            quarantined=frozenset(Elid(row["elid"]) for row in quarantined),
-            canaries={made: tuple(elids) for made, elids in canaries.items()},
-        )
+            rows = await connection.fetch(LINKED, provider_account, list(elids))
+        return {Elid(row["elid"]): plain(row["order_id"]) for row in rows}
 
     async def detail(self, order_id: UUID, *, expires_on: date | None, key: str | None) -> bool:
         """Keep what was read of a confirmed service, once; from then on its outcome is told word for word."""
@@ -373,11 +371,11 @@ async def _obstacle(connection: Connection, order_id: UUID, limits: ClaimLimits)
         paused_until=row["paused_until"],
     )
     now: datetime = row["now"]
+    if row["state"] == OrderState.INTENDED and row["cancel_requested_at"] is not None:
+        return ClaimObstacle.CANCELED  # before any pause: whoever ends a license must not wait for the provider's sake
     obstacle = obstacle_to_claim(OrderState(row["state"]), state, unresolved_max=limits.unresolved_max, now=now)
     if obstacle is not None:
         return obstacle
-    if row["cancel_requested_at"] is not None:
-        return ClaimObstacle.CANCELED
     if row["not_before"] is not None and now < row["not_before"]:
         return ClaimObstacle.NOT_YET
     return ClaimObstacle.BUSY if is_money and row["in_flight"] >= limits.money_in_flight_max else None

@@ -28,8 +28,7 @@ LISTED_MAX: Final = 1000
 LIST: Final[LiteralString] = (
     SELECT
     + """ WHERE (cardinality($1::text[]) = 0 OR o.state = ANY($1)) AND ($2::text IS NULL OR o.license_id = $2)
-    AND (NOT $3 OR o.settled_at IS NULL)
-ORDER BY o.intended_at DESC LIMIT $4"""
+ORDER BY o.intended_at DESC LIMIT $3"""
 )
 STORY: Final[LiteralString] = """
 SELECT 'step' AS what, at, jsonb_build_object('before', state_before, 'after', state_after, 'trigger', trigger,
@@ -65,13 +64,12 @@ class PostgresProviderOversight:
         *,
         states: Collection[OrderState] = (),
         license_id: str | None = None,
-        unsettled_only: bool = False,
         orders_max: int = LISTED_MAX,
     ) -> tuple[ProviderOrder, ...]:
         """Return orders, newest first; all states when none is named."""
         named = [state.value for state in states]
         async with borrowed(self._pool, "list orders") as connection:
-            rows = await connection.fetch(LIST, named, license_id, unsettled_only, orders_max)
+            rows = await connection.fetch(LIST, named, license_id, orders_max)
         return tuple(map(order_of, rows))
 
     async def story(self, order_id: UUID) -> tuple[StoryLine, ...]:
@@ -94,14 +92,26 @@ class PostgresProviderOversight:
         return await self._decide(order_id, Move(trigger=Trigger.CANCELED_BY_PEOPLE, refusal=Refusal.CANCELED), by)
 
     async def look_now(self, order_ids: Sequence[UUID] = ()) -> int:
-        """Let undecided orders be due at once, all of them when none is named; return how many."""
+        """Let undecided orders be due at once, all of them when none is named; return how many.
+
+        Not those that are being sent: a bell makes a live call count as lost, and a few of those pause the account.
+        """
         async with borrowed(self._pool, "look now") as connection:
             rows = await connection.fetch(
                 "UPDATE provider_order SET due_at = clock_timestamp() WHERE settled_at IS NULL"
-                " AND (cardinality($1::uuid[]) = 0 OR order_id = ANY($1)) RETURNING 1",
+                " AND state <> 'sending' AND (cardinality($1::uuid[]) = 0 OR order_id = ANY($1)) RETURNING 1",
                 list(order_ids),
             )
         return len(rows)
+
+    async def pauses(self) -> dict[str, tuple[datetime, str]]:
+        """Return until when and why provider accounts call nothing, of those that pause now."""
+        async with borrowed(self._pool, "list pauses") as connection:
+            rows = await connection.fetch(
+                "SELECT name, paused_until, coalesce(pause_reason, '') AS reason FROM provider_account"
+                " WHERE paused_until > clock_timestamp()"
+            )
+        return {row["name"]: (row["paused_until"], row["reason"]) for row in rows}
 
     async def resume(self, provider_account: str) -> None:
         """End a pause of the account by hand: the cause is mended."""

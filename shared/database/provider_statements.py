@@ -59,22 +59,24 @@ WHERE order_id IN (SELECT order_id FROM provider_order WHERE due_at <= clock_tim
 RETURNING order_id, license_id
 """
 LINKED: Final[LiteralString] = """
-SELECT o.order_id, o.elid, o.operation ->> 'is' AS made, e.released_at IS NOT NULL AS released, e.begun AS doubtful,
-    o.decided_at < clock_timestamp() - make_interval(secs => $2) AS settled_in
-FROM provider_order o CROSS JOIN LATERAL (
-    SELECT max(p.decided_at) FILTER (WHERE p.state = 'confirmed') AS released_at,
-        coalesce(bool_or(p.state <> 'intended'), false) AS begun
-    FROM provider_order p WHERE p.provider_account = o.provider_account AND p.kind = 'end' AND p.kind <> 'order'
-        AND (p.operation -> 'of' ->> 'elid')::bigint = o.elid) e
-WHERE o.provider_account = $1 AND o.kind = 'order' AND o.state = 'confirmed'
-    AND (e.released_at IS NULL OR e.released_at > clock_timestamp() - make_interval(days => $3))
-ORDER BY o.decided_at DESC
+SELECT elid, order_id FROM provider_order
+WHERE provider_account = $1 AND kind = 'order' AND state = 'confirmed' AND elid = ANY($2::bigint[])
 """
-"""`kind <> 'order'` names the index; a service released long ago explains no charge of these days."""
-QUARANTINED: Final[LiteralString] = """
-SELECT DISTINCT unnest(quarantined) AS elid FROM provider_order
-WHERE provider_account = $1 AND state = 'manual'
+CANARIES: Final[LiteralString] = """
+SELECT f.made, c.elid FROM unnest($2::text[]) AS f (made) CROSS JOIN LATERAL (
+    SELECT o.elid FROM (SELECT m.elid, m.decided_at, m.service_expires_on FROM provider_order m
+        WHERE m.provider_account = $1 AND m.kind = 'order' AND m.state = 'confirmed' AND m.operation ->> 'is' = f.made
+        ORDER BY m.decided_at DESC LIMIT $4) o
+    CROSS JOIN LATERAL (SELECT coalesce(bool_or(p.kind = 'end' AND p.state <> 'intended'), false) AS doubtful,
+            max(p.service_expires_on) FILTER (WHERE p.kind = 'prolong' AND p.state = 'confirmed') AS renewed_until
+        FROM provider_order p WHERE p.provider_account = $1 AND p.kind <> 'order'
+            AND (p.operation -> 'of' ->> 'elid')::bigint = o.elid) e
+    WHERE NOT e.doubtful AND (o.service_expires_on IS NULL
+        OR greatest(o.service_expires_on, e.renewed_until) >= (clock_timestamp() AT TIME ZONE 'UTC')::date)
+    ORDER BY o.decided_at >= clock_timestamp() - make_interval(secs => $3), o.decided_at DESC LIMIT 1) c
 """
+"""Known to be alive: ordered, not being released, its last day not over. The panel drops a service some time after its
+last day; one that is expected for ever would then stop all orders of the account. `kind <> 'order'` names the index."""
 DETAIL: Final[LiteralString] = """
 UPDATE provider_order SET service_expires_on = coalesce($2, service_expires_on), service_key = $3,
     detailed_at = clock_timestamp()

@@ -21,7 +21,7 @@ from shared.database.pool import Connection, Pool, borrowed
 from shared.database.provider_moves import write_attention
 from shared.database.provider_rows import plain
 from shared.domain.drift import Difference, DriftKind
-from shared.domain.provider_sweep import NewFinding, Sweep, SweepAsker, SweepClaim, SweepState
+from shared.domain.provider_sweep import NewFinding, Sweep, SweepAsker, SweepClaim, SweepState, Turn
 from shared.errors import ConflictError
 
 LEASE_SECONDS: Final = 20.0
@@ -33,7 +33,8 @@ DIFFERENCES: Final = TypeAdapter(tuple[Difference, ...])
 
 ASK: Final[LiteralString] = """
 INSERT INTO provider_sweep (sweep_id, provider_account, asked_by) VALUES ($1, $2, $3)
-ON CONFLICT (provider_account) WHERE state = 'asked' DO UPDATE SET due_at = clock_timestamp(), rings = 0
+ON CONFLICT (provider_account) WHERE state = 'asked' DO UPDATE SET due_at = clock_timestamp(), rings = 0,
+    asked_by = CASE WHEN excluded.asked_by = 'operator' THEN 'operator' ELSE provider_sweep.asked_by END
 RETURNING sweep_id
 """
 NEGLECTED: Final[LiteralString] = """
@@ -66,7 +67,9 @@ UPDATE provider_sweep w SET state = 'running', attempt = attempt + 1, begun_at =
 WHERE sweep_id = $1 AND (state = 'asked' OR (state = 'running' AND lease_until <= clock_timestamp()))
     AND NOT EXISTS (SELECT FROM provider_sweep r WHERE r.provider_account = w.provider_account AND r.state = 'running'
         AND r.sweep_id <> w.sweep_id)
-RETURNING sweep_id, provider_account, attempt
+RETURNING sweep_id, provider_account, attempt, asked_by = 'operator' AS is_whole, coalesce((SELECT d.nodes_through
+    FROM provider_sweep d WHERE d.provider_account = w.provider_account AND d.state = 'done'
+    ORDER BY d.asked_at DESC LIMIT 1), 0) AS nodes_after
 """
 KEEP: Final[LiteralString] = """
 UPDATE provider_sweep SET lease_until = clock_timestamp() + make_interval(secs => $3),
@@ -74,7 +77,8 @@ UPDATE provider_sweep SET lease_until = clock_timestamp() + make_interval(secs =
 WHERE sweep_id = $1 AND attempt = $2 AND state = 'running' RETURNING 1
 """
 END: Final[LiteralString] = """
-UPDATE provider_sweep SET state = $3, finished_at = clock_timestamp(), failure = $4, differences = $5::jsonb
+UPDATE provider_sweep SET state = $3, finished_at = clock_timestamp(), failure = $4, differences = $5::jsonb,
+    nodes_through = $6
 WHERE sweep_id = $1 AND attempt = $2 AND state = 'running' RETURNING 1
 """
 WAKE_NEXT: Final[LiteralString] = """
@@ -89,7 +93,8 @@ RETURNING xmax = 0 AS is_new, clock_timestamp() AS now
 """
 CLOSE_UNSEEN: Final[LiteralString] = """
 UPDATE provider_finding SET closed_at = clock_timestamp()
-WHERE provider_account = $1 AND closed_at IS NULL AND seen_in IS DISTINCT FROM $2 RETURNING 1
+WHERE provider_account = $1 AND closed_at IS NULL AND seen_in IS DISTINCT FROM $2
+    AND NOT (kind = 'nodes' AND elid = ANY($3::bigint[])) RETURNING 1
 """
 FORGET: Final[LiteralString] = """
 DELETE FROM provider_sweep WHERE sweep_id IN (SELECT sweep_id FROM provider_sweep
@@ -164,7 +169,13 @@ class PostgresProviderSweeps:
             return None  # another one of the account was begun in the same moment
         if row is None:
             return None
-        return SweepClaim(sweep_id=sweep_id, provider_account=row["provider_account"], attempt=row["attempt"])
+        return SweepClaim(
+            sweep_id=sweep_id,
+            provider_account=row["provider_account"],
+            attempt=row["attempt"],
+            is_whole=row["is_whole"],
+            nodes_after=row["nodes_after"],
+        )
 
     async def keep(self, claim: SweepClaim) -> bool:
         """Show that the claim's worker lives; False when the sweep is not its any more."""
@@ -184,16 +195,18 @@ class PostgresProviderSweeps:
                 told += await _note(connection, claim, finding)
         return told
 
-    async def finish(self, claim: SweepClaim, differences: Sequence[Difference]) -> int | None:
+    async def finish(self, claim: SweepClaim, differences: Sequence[Difference], turn: Turn) -> int | None:
         """End the sweep with what it found, and close the findings that it did not meet; return how many it closed.
 
-        All findings must have been noted before. None when the sweep was lost: then nothing was changed.
+        Those about numbers of nodes whose turn it was not stay open. All findings must have been noted before. None
+        when the sweep was lost: then nothing was changed.
         """
         stored = DIFFERENCES.dump_json(tuple(differences)).decode()
         async with borrowed(self._pool, "finish a sweep") as connection, connection.transaction():
-            if not await _end(connection, claim, SweepState.DONE, "", stored):
+            if not await _end(connection, claim, SweepState.DONE, "", stored, turn.through):
                 return None
-            return len(await connection.fetch(CLOSE_UNSEEN, claim.provider_account, claim.sweep_id))
+            left = sorted(turn.left)
+            return len(await connection.fetch(CLOSE_UNSEEN, claim.provider_account, claim.sweep_id, left))
 
     async def fail(self, claim: SweepClaim, failure: str) -> bool:
         """End the sweep without a result; findings stay as they were. False when it was lost."""
@@ -206,8 +219,10 @@ class PostgresProviderSweeps:
             return len(await connection.fetch(FORGET, days, FORGET_ROWS_MAX))
 
 
-async def _end(connection: Connection, claim: SweepClaim, state: SweepState, failure: str, differences: str) -> bool:
-    ended = await connection.fetchval(END, claim.sweep_id, claim.attempt, state.value, failure, differences)
+async def _end(
+    connection: Connection, claim: SweepClaim, state: SweepState, failure: str, differences: str, through: int = 0
+) -> bool:
+    ended = await connection.fetchval(END, claim.sweep_id, claim.attempt, state.value, failure, differences, through)
     if ended is not None:
         await connection.execute(WAKE_NEXT, claim.provider_account)
     return ended is not None

@@ -79,7 +79,8 @@ VALUES ($1, $2, $3, $3, $4, 'provider.request', $5, $6)
 """
 SETTLE: Final[LiteralString] = "UPDATE provider_order SET settled_at = $2 WHERE order_id = $1 AND settled_at IS NULL"
 CANCEL: Final[LiteralString] = """
-UPDATE provider_order SET cancel_requested_at = $2, due_at = clock_timestamp()
+UPDATE provider_order SET cancel_requested_at = $2,
+    due_at = CASE WHEN state = 'sending' THEN due_at ELSE clock_timestamp() END
 WHERE order_id = $1 AND cancel_requested_at IS NULL
 """
 TELL: Final[LiteralString] = """

@@ -25,10 +25,12 @@ SELECT l.license_id FROM license AS l
 JOIN unnest($1::text[], $2::timestamptz[]) AS c (sku, before) ON l.service ->> 'sku' = c.sku
 WHERE l.status = 'terminated' AND l.service IS NOT NULL AND l.terminated_at <= c.before AND NOT EXISTS (
     SELECT FROM provider_order AS o WHERE o.license_id = l.license_id AND o.kind = 'end'
-    AND o.operation -> 'of' ->> 'elid' = l.service ->> 'elid')
+    AND o.operation -> 'of' ->> 'elid' = l.service ->> 'elid'
+    AND o.provider_account = coalesce(l.service ->> 'account', o.provider_account))
 LIMIT $3
 """
-"""A service with an order to release it is not asked for again, whatever became of that: a refusal is for people."""
+"""A service with an order to release it is not asked for again, whatever became of that: a refusal is for people.
+A service of another account may have the same id."""
 FORGET: Final[LiteralString] = """
 WITH forgotten AS (
     DELETE FROM named_request WHERE ctid = ANY(ARRAY(

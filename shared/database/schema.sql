@@ -490,6 +490,8 @@ CREATE INDEX provider_order_upstream ON provider_order (elid) WHERE elid IS NOT 
 CREATE INDEX provider_order_license ON provider_order (license_id, intended_at);
 CREATE INDEX provider_order_target ON provider_order (provider_account, ((operation -> 'of' ->> 'elid')::bigint))
     WHERE kind <> 'order';
+CREATE INDEX provider_order_made ON provider_order (provider_account, (operation ->> 'is'), decided_at DESC)
+    WHERE kind = 'order' AND state = 'confirmed';
 COMMENT ON TABLE provider_order IS 'One thing asked of a provider, stored before anything is sent, kept for ever.';
 COMMENT ON COLUMN provider_order.slot_key IS 'What the order could be confused with: two unresolved orders never share it.';
 COMMENT ON COLUMN provider_order.due_at IS 'When the scheduler rings for it: a bell that was lost, the next attempt, the next look, an outcome nobody took in.';
@@ -578,6 +580,7 @@ CREATE TABLE provider_sweep (
     finished_at timestamptz,
     failure text NOT NULL DEFAULT '',
     differences jsonb NOT NULL DEFAULT '[]',
+    nodes_through bigint NOT NULL DEFAULT 0,
     CONSTRAINT asker_is_known CHECK (asked_by IN ('scheduler', 'operator')),
     CONSTRAINT sweep_state_is_known CHECK (state IN ('asked', 'running', 'done', 'failed')),
     CONSTRAINT running_has_a_lease CHECK (state <> 'running' OR (begun_at IS NOT NULL AND lease_until IS NOT NULL)),
@@ -593,6 +596,7 @@ COMMENT ON TABLE provider_sweep IS 'One comparison of our side and a provider ac
 COMMENT ON COLUMN provider_sweep.due_at IS 'When the scheduler rings for it: at once, then ever more rarely until somebody takes it.';
 COMMENT ON COLUMN provider_sweep.lease_until IS 'Its worker has not been heard of since: another may begin it again.';
 COMMENT ON COLUMN provider_sweep.differences IS 'What differed both times, as the operator''s verb prints it. Nothing secret.';
+COMMENT ON COLUMN provider_sweep.nodes_through IS 'Numbers of nodes were read up to this service; the next sweep of the scheduler goes on after it.';
 
 -- Usage: raw events, counters, how far the topic is read, reports, settlement months
 

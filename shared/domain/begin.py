@@ -14,8 +14,11 @@ def begin(case: Case, command: ProvidedCommand, data: ServerData, steps: tuple[S
     """Return the decision that opens the operation with its first order, or refuses while orders are not taken.
 
     Nothing is stored while the breaker of the provider account is open, or where this installation has no such
-    account: the caller gets 503 (docs/protocols/isplicense.md 11). All steps of a plan are for one account.
+    account: the caller gets 503 (docs/protocols/isplicense.md 11). Neither is it while a termination stands in line:
+    what nobody will hold is not paid for. All steps of a plan are for one account.
     """
+    if case.termination_waits:
+        return Decision(answer=Rejected(RejectionCode.PROVIDER_UNAVAILABLE, {"number": command.number}))
     accepts = rules.provider_accounts.get(steps[0].account)
     if accepts is None:
         return Decision(answer=Rejected(RejectionCode.PROVIDER_MISSING, {"product": steps[0].product.sku}))

@@ -46,6 +46,8 @@ class Case:
     """The operation under way upstream."""
     in_line: int = 0
     """Commands that stand in line behind it."""
+    termination_waits: bool = False
+    """One of them ends the license: until its turn nothing more is ordered."""
     server_data: ServerData | None = None
     """`ACTIVATION_DATA` of the command at hand, read; None when it has none or nobody can read it."""
     parent: License | None = None

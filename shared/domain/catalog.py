@@ -118,6 +118,9 @@ class Product:
     offer: ProviderOffer | None = None
     provider_account: str = FIRST_PROVIDER_ACCOUNT
     """Which of our accounts at the provider orders it. A module is ordered in the account of its parent's service."""
+    test_provider_account: str = ""
+    """Which one serves its test orders instead, such as the provider's own sandbox; empty where there is none: a test
+    order needs a working license and is then ordered, and charged, like a real one (isv-endpoint 6)."""
     body: BodySource = BodySource.SIGNED
     wind_down_days: int = 30
     """After TERMINATE the upstream service is released only so many days later (isv-endpoint 5.4)."""

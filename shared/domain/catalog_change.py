@@ -53,9 +53,12 @@ def _details(was: Product, becomes: Product) -> Iterator[str]:
         yield f"upgrades_to: {_listed(was.upgrades_to)} -> {_listed(becomes.upgrades_to)}"
     if set(was.counters) != set(becomes.counters):
         yield f"counters: {_listed(_counters(was))} -> {_listed(_counters(becomes))}"
-    for name in ("kind", "model", "provider", "provider_account", "period_months", "body", "wind_down_days"):
+    for name in (
+        *("kind", "model", "provider", "provider_account", "test_provider_account"),
+        *("period_months", "body", "wind_down_days"),
+    ):
         if getattr(was, name) != getattr(becomes, name):
-            yield f"{name}: {getattr(was, name)} -> {getattr(becomes, name)}"
+            yield f"{name}: {getattr(was, name) or 'none'} -> {getattr(becomes, name) or 'none'}"
     if was.item != becomes.item:
         yield f"item: {_item(was)} -> {_item(becomes)}"
     if was.offer != becomes.offer:

@@ -163,18 +163,16 @@ def _sku_faults(product: Product) -> Iterator[str]:
 
 
 def _account_faults(product: Product) -> Iterator[str]:
-    account = product.provider_account
-    if account and not ACCOUNT_NAME.fullmatch(account):
-        yield f"provider_account {account[:80]!r}: a name is 1 to 32 small letters, digits and hyphens"
-    if account == FIRST_PROVIDER_ACCOUNT:
-        return
-    if product.provider is Provider.LOCAL:
-        yield f"provider_account {account[:80]!r}, but the provider is local: remove it or name the provider"
-    if product.offer is not None and product.offer.order_function == MODULE_ORDER:
-        yield (
-            f"provider_account {account[:80]!r}, but a module is ordered where its parent's service is: "
-            "remove the member"
-        )
+    named = {"provider_account": product.provider_account, "test_provider_account": product.test_provider_account}
+    for member, account in named.items():
+        if not account or (member, account) == ("provider_account", FIRST_PROVIDER_ACCOUNT):
+            continue
+        if not ACCOUNT_NAME.fullmatch(account):
+            yield f"{member} {account[:80]!r}: a name is 1 to 32 small letters, digits and hyphens"
+        if product.provider is Provider.LOCAL:
+            yield f"{member} {account[:80]!r}, but the provider is local: remove it or name the provider"
+        if product.offer is not None and product.offer.order_function == MODULE_ORDER:
+            yield f"{member} {account[:80]!r}, but a module is ordered where its parent's service is: remove the member"
 
 
 def _item_faults(product: Product) -> Iterator[str]:

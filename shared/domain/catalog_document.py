@@ -87,6 +87,7 @@ def _product(where: str, entry: object, faults: list[Fault]) -> ReadProduct | No
         period_months=members.number("period_months", default=1, minimum=0),
         offer=_offer(members.nested("offer")),
         provider_account=members.text_or("provider_account", FIRST_PROVIDER_ACCOUNT),
+        test_provider_account=members.text_or("test_provider_account", ""),
         item=_item(members.nested("item")),
         body=members.choice("body", BodySource, BodySource.SIGNED),
         wind_down_days=members.number("wind_down_days", default=30, minimum=0),

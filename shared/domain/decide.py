@@ -45,7 +45,7 @@ from shared.contracts.key_commands import (
 from shared.contracts.outcomes import RejectionCode
 from shared.domain.case import Case, Rules
 from shared.domain.decision import Answer, CurrentBody, Decision, Noted, Pending, Rejected, Waiting
-from shared.domain.events import LicenseLapsed
+from shared.domain.events import LicenseLapsed, LicenseTerminated
 from shared.domain.fingerprint import fingerprint_of
 from shared.domain.fulfillment import close_upstream, record_outcome
 from shared.domain.key_forecast import forecast
@@ -90,9 +90,9 @@ def _decide(  # noqa: PLR0911 - one per kind of command
         case CloseUpstream():
             return close_upstream(case, rules, now=now)
         case PurchaseLicense() | RenewLicense() | UpgradeLicense() | TerminateLicense() | ReportUsage():
-            return _answered_at_once(case, command) or _asked(case, command, rules, now)
+            return _answered_at_once(case, command, rules, now) or _asked(case, command, rules, now)
         case SuspendLicense() | ResumeLicense() | RecordActivation():
-            return _answered_at_once(case, command) or _requested(case.license, command, now)
+            return _answered_at_once(case, command, rules, now) or _requested(case.license, command, now)
         case (
             CreateKey()
             | ModifyKey()
@@ -103,7 +103,11 @@ def _decide(  # noqa: PLR0911 - one per kind of command
             | ConvertToEdition()
             | SetRemainingActivations()
         ):
-            return named_before(case, command) or _behind(case, command) or decide_key(case, command, rules, now=now)
+            return (
+                named_before(case, command)
+                or _behind(case, command, rules, now)
+                or decide_key(case, command, rules, now=now)
+            )
         case PlanKey():
             # Judged as if its turn had come: what stands in line before it is not foreseen.
             imagined = _decide(replace(case, open=None, known_request=None), command.as_modification(), rules, now)
@@ -140,19 +144,48 @@ def _requested(license: License | None, command: RequestedCommand, now: datetime
             assert_never(command)
 
 
-def _answered_at_once(case: Case, command: CallersCommand | RequestedCommand) -> Decision | None:
+def _answered_at_once(
+    case: Case, command: CallersCommand | RequestedCommand, rules: Rules, now: datetime
+) -> Decision | None:
     """Answer a repeat with the current body, join the repeat of what is under way, put all others in line behind it."""
     fingerprint = fingerprint_of(command) if isinstance(command, Operation) else None
     if fingerprint is not None and fingerprint in case.operations and not _is_terminated(case.license):
         return Decision(answer=CurrentBody(fingerprint), open=case.open)
+    return _behind(case, command, rules, now)
+
+
+def _behind(
+    case: Case, command: CallersCommand | RequestedCommand | KeyCommand, rules: Rules, now: datetime
+) -> Decision | None:
+    """Join a command to the operation under way or put it in line behind, None when there is none."""
     if case.open is None:
         return None
-    return Decision(answer=_place(case, case.open, command), open=case.open)
+    answer, opened = _place(case, case.open, command), case.open
+    if isinstance(answer, Waiting) and _would_end(case, opened, command, rules, now):
+        opened = replace(opened, termination_waits=True)
+    return Decision(answer=answer, open=opened)
 
 
-def _behind(case: Case, command: KeyCommand) -> Decision | None:
-    """Join a partner's command to the operation under way or put it in line behind, None when there is none."""
-    return None if case.open is None else Decision(answer=_place(case, case.open, command), open=case.open)
+def _would_end(
+    case: Case,
+    open_operation: OpenOperation,
+    command: CallersCommand | RequestedCommand | KeyCommand,
+    rules: Rules,
+    now: datetime,
+) -> bool:
+    """Whether a command that goes to the line is a termination that will not be refused, as far as is known now.
+
+    One that will be (of another test flag, or by somebody who may not see the key) must hinder nothing.
+    """
+    if not isinstance(command, TerminateLicense | TerminateKey):
+        return False
+    if case.license is None:
+        bought = open_operation.command
+        if not isinstance(bought, PurchaseLicense) or not isinstance(command, TerminateLicense):
+            return False
+        return command.test in (None, bool(bought.test))
+    imagined = _decide(replace(case, open=None), command, rules, now)
+    return any(isinstance(event, LicenseTerminated) for event in imagined.events)
 
 
 def _place(

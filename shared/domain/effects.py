@@ -7,6 +7,7 @@ it: the stored reply with the command id, the operation's fingerprint, the body 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from hashlib import sha256
 from uuid import UUID
 
 from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
@@ -58,7 +59,10 @@ class OutboxEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditEntry:
-    """One link of a license's audit chain: `entry_sha256` = SHA-256(previous_sha256 + entry)."""
+    """One link of a license's audit chain: `entry_sha256` = SHA-256(previous_sha256 + entry).
+
+    What was asked before there was a license stands alone, before the chain (`lone_root`).
+    """
 
     entry: bytes
     """JSON: who asked what, when, and what became of it. Nothing secret."""
@@ -266,3 +270,11 @@ class KeyAnswers:
 
 NO_AUDIT = bytes(32)
 """Head of an audit chain before its first entry."""
+
+
+def lone_root(entry: bytes) -> bytes:
+    """Return what a link follows that tells of a number without a license: nothing but its own entry.
+
+    Without a row there is no head to hang on; so the lane need not look for one, and no two such links collide.
+    """
+    return sha256(entry).digest()

@@ -171,5 +171,3 @@ LicenseEvent = (
     | KeyMoved
     | KeyModified
 )
-BODY_EVENTS = (LicenseIssued, LicenseRenewed, LicenseUpgraded, KeyIssued, KeyRenewed, KeyUpgraded)
-"""Events that issue a new license body, and so a revision."""

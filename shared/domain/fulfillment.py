@@ -5,7 +5,7 @@ orders out and hands each outcome back as `RecordProviderOutcome`.
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import assert_never
 
 from shared.contracts.commands import PurchaseLicense, RecordProviderOutcome, RenewLicense, UpgradeLicense
@@ -19,7 +19,7 @@ from shared.domain.license import License, LicenseStatus
 from shared.domain.open_operation import Attention, AttentionKind, OpenOperation, confirmed
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_outcome import OUR_TROUBLE, Refusal
-from shared.domain.provisioning import Step, StepKind, UpstreamService, plan_end, plan_periods
+from shared.domain.provisioning import Step, StepKind, UpstreamService, plan_end, plan_periods, reaches
 from shared.domain.purchase import issue
 from shared.domain.renew import prolong
 from shared.domain.upgrade import switch
@@ -60,6 +60,8 @@ def _without(
         text = f"order {command.order_id}: {open_operation.data.nodes} nodes were refused ({command.refusal})"
         finding = Attention(AttentionKind.NODES_REFUSED, text)
         decision = _next(case, open_operation, service, rules, now)
+    if open_operation.termination_waits and command.refusal == Refusal.CANCELED:
+        return decision  # not refused but not wanted any more: nothing for people to see to
     return replace(decision, attention=(finding, *decision.attention))
 
 
@@ -83,31 +85,89 @@ def _go_on(
 def _next(case: Case, open_operation: OpenOperation, service: UpstreamService, rules: Rules, now: datetime) -> Decision:
     """Return the next step of the plan, and of the periods that the service turns out to lack; else the end."""
     following = open_operation.position + 1
-    steps = open_operation.steps
+    until = _paid_until(case, open_operation)
+    steps = _still_to_do(open_operation.steps, following, service, until)
+    if following == len(steps) and not open_operation.termination_waits:
+        steps = (*steps, *_lacking(open_operation, service, until))
     if following == len(steps):
-        steps = (*steps, *_lacking(case, open_operation, service))
-    if following == len(steps):
-        return _end(case, open_operation, service, rules, now)
+        decision = _end(case, open_operation, service, rules, now)
+        return replace(decision, attention=(*_shortfall(open_operation, service, until), *decision.attention))
+    if open_operation.termination_waits:
+        return _cut_short(case, open_operation, service, rules, now)
     moved = replace(open_operation, steps=steps, position=following, service=service, order_id=None)
     return Decision(answer=Noted(), open=moved, order=moved.step)
 
 
-def _lacking(case: Case, open_operation: OpenOperation, service: UpstreamService) -> tuple[Step, ...]:
+def _shortfall(open_operation: OpenOperation, service: UpstreamService, until: date | None) -> tuple[Attention, ...]:
+    """Return the finding that the license outlasts its service although all that was asked for is paid.
+
+    More periods than are paid at once, or a panel that gives less than it was asked for: the next RENEW may be far.
+    """
+    reached = service.expires_on
+    if open_operation.termination_waits or reached is None or until is None or reaches(reached, until):
+        return ()
+    text = f"service {service.elid} ends {reached}, its license lasts until {until}: periods are missing"
+    return (Attention(AttentionKind.SERVICE_DIFFERS, text),)
+
+
+def _cut_short(
+    case: Case, open_operation: OpenOperation, service: UpstreamService, rules: Rules, now: datetime
+) -> Decision:
+    """End before the plan does: a termination waits, and nobody will need what is not ordered yet.
+
+    A new service goes to the license, so that it is released with it. What was only renewed or changed is recorded.
+    """
+    if _ordered(open_operation):
+        return _end(case, open_operation, service, rules, now)
+    answer = Rejected(RejectionCode.PROVIDER_UNAVAILABLE, {"number": open_operation.command.number})
+    return _without_effect(case, service, answer, now)
+
+
+def _still_to_do(
+    steps: tuple[Step, ...], following: int, service: UpstreamService, until: date | None
+) -> tuple[Step, ...]:
+    """Return the plan without the periods that the service does not lack any more, as it was read last.
+
+    The plan reckoned with calendar months; the panel may count otherwise (a suspended service is renewed from today).
+    A period is paid only while the service's last day is before the renewal day (isplicense 9.5), never on a guess.
+    """
+    reached = service.expires_on
+    if reached is None or until is None or following == len(steps) or steps[following].kind is not StepKind.PROLONG:
+        return steps
+    if reaches(reached, until):
+        left = tuple(step for step in steps[following:] if step.kind is not StepKind.PROLONG)
+        return (*steps[:following], *left)
+    return (*steps[:following], replace(steps[following], expires_before=reached), *steps[following + 1 :])
+
+
+def _lacking(open_operation: OpenOperation, service: UpstreamService, until: date | None) -> tuple[Step, ...]:
     """Return the periods that the service ordered by an upgrade lacks until the license's last day, decided once.
 
     The order paid one period from today; the license is paid until its last day. Until the next RENEW, which would
     find the gap by the same rule, nobody else could close it.
     """
     command = open_operation.command
-    if not isinstance(command, UpgradeLicense | ModifyKey) or not _ordered(open_operation):
+    if until is None or not isinstance(command, UpgradeLicense | ModifyKey) or not _ordered(open_operation):
         return ()
     if any(step.kind is StepKind.PROLONG for step in open_operation.steps):
         return ()
-    assert case.license is not None  # noqa: S101 - nothing ends a license while an operation is open
-    asked_until = command.expires_on if isinstance(command, UpgradeLicense) else None
-    until = asked_until or case.license.expires_on
-    assert until is not None  # noqa: S101 - only a tombstone has none, and it is never upgraded
     return plan_periods(open_operation.step.product, service, open_operation.data, until)
+
+
+def _paid_until(case: Case, open_operation: OpenOperation) -> date | None:
+    """Return the last day until which the operation pays: the one asked for, else the license's; None for a new one."""
+    command = open_operation.command
+    match command:
+        case PurchaseLicense():
+            return None
+        case RenewLicense():
+            return command.expires_on
+        case UpgradeLicense() | ModifyKey():
+            asked_until = command.expires_on if isinstance(command, UpgradeLicense) else None
+            assert case.license is not None  # noqa: S101 - nothing ends a license while an operation is open
+            return asked_until or case.license.expires_on
+        case _:
+            assert_never(command)
 
 
 def _end(case: Case, open_operation: OpenOperation, service: UpstreamService, rules: Rules, now: datetime) -> Decision:
@@ -147,13 +207,14 @@ def _ordered(open_operation: OpenOperation) -> bool:
 
 def _give_up(case: Case, open_operation: OpenOperation, command: RecordProviderOutcome, now: datetime) -> Decision:
     """End without the effect; what earlier steps changed upstream stays recorded, so that nothing is paid twice."""
-    changed = (
-        (ServiceChanged(at=now, service=open_operation.service),)
-        if case.license is not None and open_operation.service not in (None, case.license.service)
-        else ()
-    )
-    decision = Decision(answer=Noted(), events=changed, settled_answer=refusal_answer(command))
-    return _settled(decision, command)
+    return _settled(_without_effect(case, open_operation.service, refusal_answer(command), now), command)
+
+
+def _without_effect(case: Case, service: UpstreamService | None, answer: Rejected, now: datetime) -> Decision:
+    """Return the decision that ends an operation with a refusal and keeps on record what became of its service."""
+    is_changed = case.license is not None and service not in (None, case.license.service)
+    events = (ServiceChanged(at=now, service=service),) if is_changed else ()
+    return Decision(answer=Noted(), events=events, settled_answer=answer)
 
 
 def _released(case: Case, command: RecordProviderOutcome) -> Decision:

@@ -10,6 +10,8 @@ from datetime import UTC, date, datetime, time
 from shared.contracts.identifiers import LicenseId
 
 KEY_PREFIX = "PLSK"
+KEY_ID_DIGITS_MAX = 15
+"""No key id is longer: what has more digits names no key, and would not fit into a column of the database either."""
 ACTIVATIONS_A_MONTH = 10
 """How often a key may be activated in a month when nobody has set another number (partner-api 3)."""
 
@@ -87,7 +89,8 @@ def key_id_in(number: str) -> int | None:
     parts = number.split(".")
     if len(parts) not in (2, 3) or parts[0].upper() != KEY_PREFIX:
         return None
-    return int(parts[1]) if parts[1].isascii() and parts[1].isdigit() else None
+    digits = parts[1]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= KEY_ID_DIGITS_MAX else None
 
 
 def details_of_foreign(  # noqa: PLR0913 - the columns of a license row, all by name

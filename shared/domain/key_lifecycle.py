@@ -56,9 +56,9 @@ ON_CREATE = frozenset(
 def create(command: CreateKey, activation_code: str, around: Surroundings) -> Working | Rejected:
     """Return the new key: its items, then what the other members ask, all or nothing."""
     members = command.members
-    for member, field in ((KeyMember.TERMINATED, "terminated"), (KeyMember.SUSPENDED, "suspended")):
+    for member in (KeyMember.TERMINATED, KeyMember.SUSPENDED):
         if member in members.given and getattr(members, member.value):
-            return Rejected(RejectionCode.KEY_VALUE_INVALID, {"field": field})
+            return Rejected(RejectionCode.KEY_VALUE_INVALID, {"field": member})
     account = around.owners.accounts.get(around.asked_by)
     named = members.owner_id if KeyMember.OWNER in members.given else _own_client(around)
     owner = suitable_owner(named, around)

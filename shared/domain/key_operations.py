@@ -234,12 +234,12 @@ def _bind(working: Working, members: KeyMembers, around: Surroundings) -> Workin
     if KeyMember.ADDRESS in members.given:
         address = None if members.address is None else canonical_address(members.address)
         if address is None and members.address is not None:
-            return Rejected(RejectionCode.KEY_VALUE_INVALID, {"field": "ipAddressBinding"})
+            return Rejected(RejectionCode.KEY_VALUE_INVALID, {"field": KeyMember.ADDRESS})
     restrict = key.restrict_address and address is not None
     if KeyMember.RESTRICT_ADDRESS in members.given:
         restrict = bool(members.restrict_address)
     if restrict and address is None:
-        return Rejected(RejectionCode.KEY_VALUE_INVALID, {"field": "restrictIPBinding"})
+        return Rejected(RejectionCode.KEY_VALUE_INVALID, {"field": KeyMember.RESTRICT_ADDRESS})
     if address is not None and any(other.address == address for other in _family_of(working, around)):
         return Rejected(RejectionCode.KEY_ADDRESS_TAKEN, {"address": address})
     return replace(working, key=replace(key, address=address, restrict_address=restrict))
@@ -321,7 +321,7 @@ def _rebuild(working: Working, members: KeyMembers, _: Surroundings) -> Working 
 def _name(working: Working, members: KeyMembers, _: Surroundings) -> Working | Rejected:
     nickname = members.nickname or ""
     if len(nickname) > NICKNAME_CHARACTERS_MAX:
-        return Rejected(RejectionCode.KEY_VALUE_INVALID, {"field": "nickname"})
+        return Rejected(RejectionCode.KEY_VALUE_INVALID, {"field": KeyMember.NICKNAME})
     return replace(working, key=replace(working.key, nickname=nickname))
 
 

@@ -67,7 +67,7 @@ def steps_towards(license: License, target: Listed) -> tuple[Step, ...] | Reject
         return plan_change(target.product, license.service, license.service.data)
     if is_module(target.product):
         return _refused(target.product_id, "a module is changed where it was bought")
-    return plan_order(target.product, license.service.data, None)
+    return plan_order(target.product, license.service.data, None, test=license.test)
 
 
 def switched(

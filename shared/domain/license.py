@@ -241,13 +241,6 @@ def _create(event: LicenseIssued | TombstoneRecorded | KeyIssued) -> License:
     )
 
 
-def _noted(license: License, event: LicenseSuspended | LicenseResumed | ServiceChanged) -> License:
-    """Return the license after something that moves no status and issues no body."""
-    if isinstance(event, ServiceChanged):
-        return replace(license, service=event.service)
-    return replace(license, suspended=isinstance(event, LicenseSuspended), sequence=license.sequence + 1)
-
-
 def _moved(current: LicenseStatus, target: LicenseStatus) -> LicenseStatus:
     assert target in TRANSITIONS[current], f"{current} never becomes {target}"  # noqa: S101 - the law of this file
     return target

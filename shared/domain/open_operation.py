@@ -27,6 +27,8 @@ class AttentionKind(StrEnum):
     """The provider does not release a service that nobody needs any more."""
     ORDER_MANUAL = "order_manual"
     """The outcome of an order stays unknown: people decide."""
+    ORDER_WAITS = "order_waits"
+    """Nothing has moved an order on for half an hour; it is still to be carried out."""
     SURPLUS_SERVICE = "surplus_service"
     """A service of ours that no license needs."""
     ACCESS_REFUSED = "access_refused"
@@ -69,6 +71,8 @@ class OpenOperation:
     """The service as the confirmed steps left it."""
     key_operations: tuple[str, ...] = ()
     """For a modification of a key: its operations in order of execution, as they were planned and checked."""
+    termination_waits: bool = False
+    """A termination stands in line behind it: what is not ordered yet never is."""
 
     def is_repeated_by(self, command: LicenseCommand) -> bool:
         """Whether `command` asks the very same, so that it is answered with the same outcome.

@@ -127,19 +127,6 @@ class AccountPause:
     """Hold-offs in a row."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkedServices:
-    """The services of ours upstream, as far as confirmed orders know them."""
-
-    by_elid: dict[Elid, UUID] = field(default_factory=dict)
-    """Service -> the order that made it; those released lately too."""
-    released: frozenset[Elid] = frozenset()
-    quarantined: frozenset[Elid] = frozenset()
-    """Services that undecided orders may have made."""
-    canaries: dict[str, tuple[Elid, ...]] = field(default_factory=dict)
-    """Order function -> services that are known to be alive, those confirmed latest first."""
-
-
 def markers_of(service_key: bytes, order_id: UUID, marker_number: int) -> tuple[Marker, ...]:
     """Return all markers that an order may have written so far, the present one last."""
     return tuple(marker_of(service_key, order_id, number) for number in range(1, marker_number + 1))

@@ -171,24 +171,25 @@ def look_for(services: ServiceList, sought: Sought) -> Finding:
 
     By marker first. A product without a label falls back to the difference: new since the snapshot, unlinked, without
     another order's marker, same tariff and address or parent, created no earlier than the order (9.6). Services that
-    lack one of these to compare are `possible`, which makes an empty finding inconclusive.
+    lack one of these to compare are `possible`, which makes an empty finding inconclusive. So is a fresh service that
+    only lacks the label of the order: a panel that cut it off must not make us order again.
     """
     alive = [row for row in services.rows if row.status is not ServiceStatus.DELETED]
     marked = tuple(sorted(row.elid for row in alive if sought.marker in row.markers))
-    if marked or isinstance(sought.operation, OrderSoftware):
+    if marked:
         return Finding(elids=marked, how=Found.MARKER, conclusive=services.conclusive)
     judged = [(row.elid, _matches(row, sought)) for row in alive]
     certain = tuple(sorted(elid for elid, matching in judged if matching is True))
     possible = tuple(sorted(elid for elid, matching in judged if matching is None))
-    return Finding(
-        elids=certain, how=Found.DIFFERENCE, conclusive=services.conclusive and not possible, possible=possible
-    )
+    how = Found.MARKER if isinstance(sought.operation, OrderSoftware) else Found.DIFFERENCE
+    return Finding(elids=certain, how=how, conclusive=services.conclusive and not possible, possible=possible)
 
 
 def completed(row: ServiceRow, form: ServiceForm) -> ServiceRow:
-    """Return the row with what its form adds: price list code, address, parent."""
+    """Return the row with what its form adds: price list code, address, parent, a marker."""
     return replace(
         row,
+        label=form.label if marker_in(form.label) is not None else row.label,
         tariff=str(form.pricelist) if form.pricelist is not None else row.tariff,
         address=row.address if row.address is not None else form.address,
         parent=row.parent if row.parent is not None else form.parent,
@@ -244,15 +245,19 @@ def unexplained_charges(
 
 
 def _matches(row: ServiceRow, sought: Sought) -> bool | None:
-    """Return whether the row is the sought one; None when it shows too little to tell."""
+    """Return whether the row is the sought one; None when it shows too little to tell.
+
+    A date alone excludes nothing that is new since the snapshot: the panel's clock may be days off. Before an order
+    with a label no snapshot is kept; there it does.
+    """
     if row.elid in sought.snapshot or row.elid in sought.linked or row.markers:
         return False
-    if row.created_on is not None and row.created_on < sought.sent_on - PANEL_TIME_ZONE_SLACK:
-        return False
+    is_labeled = isinstance(sought.operation, OrderSoftware)
+    is_older = row.created_on is not None and row.created_on < sought.sent_on - PANEL_TIME_ZONE_SLACK
     answers = (_same_tariff(row, sought), _same_place(row, sought.operation))
-    if False in answers:
+    if False in answers or (is_labeled and is_older):
         return False
-    return None if None in answers else True
+    return None if None in answers or is_labeled or is_older else True
 
 
 def _same_tariff(row: ServiceRow, sought: Sought) -> bool | None:

@@ -4,6 +4,7 @@ It is a request like any other: stored when it is asked for, begun after that, e
 failed. What differs is a finding until a later sweep does not meet it any more; people are told of each finding once.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,9 +13,14 @@ from uuid import UUID
 
 from shared.domain.drift import Difference, DriftKind
 from shared.domain.open_operation import AttentionKind
+from shared.domain.provider_operation import Elid
 
 WITH_LABELS = frozenset({DriftKind.LABEL, DriftKind.FOREIGN, DriftKind.SURPLUS, DriftKind.NOT_RELEASED})
 """Kinds whose two sides may quote a label, which is the caller's."""
+
+
+FORMS_PER_TURN = 120
+"""About a minute at two calls a second: a sweep of the scheduler must leave the account's pace to the orders."""
 
 
 class SweepState(StrEnum):
@@ -63,6 +69,30 @@ class SweepClaim:
     sweep_id: UUID
     provider_account: str
     attempt: int
+    is_whole: bool = True
+    """People asked: every form is read. Else those of the services whose turn it is."""
+    nodes_after: int = 0
+    """The turn begins after this service."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The services whose numbers of nodes a sweep reads, one form each."""
+
+    read: frozenset[Elid]
+    left: frozenset[Elid]
+    """Nothing follows about these: what was found before stays found."""
+    through: int
+    """Where the next turn begins; 0 for the start."""
+
+
+def turn_of(counting: Collection[Elid], claim: SweepClaim, *, forms_max: int) -> Turn:
+    """Return which of the services with numbers of nodes the sweep reads: all, or the next ones, round and round."""
+    if claim.is_whole or len(counting) <= forms_max:
+        return Turn(read=frozenset(counting), left=frozenset(), through=0)
+    first_after = sorted(counting, key=lambda elid: (elid <= claim.nodes_after, elid))
+    read = first_after[:forms_max]
+    return Turn(read=frozenset(read), left=frozenset(first_after[forms_max:]), through=read[-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -118,17 +118,19 @@ def merged(held: ServerData, wanted: ServerData) -> ServerData:
     )
 
 
-def plan_order(product: Product, data: ServerData, parent: UpstreamService | None) -> tuple[Step, ...]:
+def plan_order(product: Product, data: ServerData, parent: UpstreamService | None, *, test: bool) -> tuple[Step, ...]:
     """Return the steps that order `product`: the service, then its nodes.
 
-    In the account that the catalog names; a module can only be ordered where the service `parent` is.
+    In the account that the catalog names, for a `test` license in that for tests where there is one; a module can only
+    be ordered where the service `parent` is.
     """
+    account = (product.test_provider_account if test else "") or product.provider_account
     order = Step(
         kind=StepKind.ORDER,
         product=product,
         data=data,
         parent=None if parent is None else parent.elid,
-        account=product.provider_account if parent is None else parent.account,
+        account=account if parent is None else parent.account,
     )
     return (order, replace(order, kind=StepKind.NODES)) if data.nodes is not None else (order,)
 
@@ -147,12 +149,17 @@ def plan_periods(product: Product, service: UpstreamService, data: ServerData, u
     steps: list[Step] = []
     reached = service.expires_on
     while reached is not None and product.period_months and len(steps) < PERIODS_AT_ONCE_MAX:
-        if reached >= until - timedelta(days=RENEWAL_MARGIN_DAYS):
+        if reaches(reached, until):
             break
         prolong = _about(service, StepKind.PROLONG, product, data)
         steps.append(replace(prolong, expires_before=reached))
         reached = months_later(reached, product.period_months)
     return tuple(steps)
+
+
+def reaches(last_day: date, until: date) -> bool:
+    """Whether a service with that last day lasts until the renewal day of a license that ends on `until`."""
+    return last_day >= until - timedelta(days=RENEWAL_MARGIN_DAYS)
 
 
 def plan_change(product: Product, service: UpstreamService, data: ServerData) -> tuple[Step, ...]:

@@ -40,7 +40,7 @@ def _order(case: Case, command: PurchaseLicense, product: Product, rules: Rules)
     parent = parent_service(case, product, data)
     if isinstance(parent, Rejected):
         return Decision(answer=parent)
-    return begin(case, command, data, plan_order(product, data, parent), rules)
+    return begin(case, command, data, plan_order(product, data, parent, test=bool(command.test)), rules)
 
 
 def _held(license: License, command: PurchaseLicense) -> Decision:

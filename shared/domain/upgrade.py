@@ -80,7 +80,7 @@ def _upgrade_upstream(
         parent = parent_service(case, target.product, data)
         if isinstance(parent, Rejected):
             return Decision(answer=parent)
-        steps = plan_order(target.product, data, parent)
+        steps = plan_order(target.product, data, parent, test=license.test)
     if steps:
         return begin(case, command, data, steps, rules)
     if command.product == license.product:

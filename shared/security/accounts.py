@@ -13,7 +13,7 @@ class Role(StrEnum):
     PARTNER = "partner"
     """The Partner API."""
     OPERATOR = "operator"
-    """The operator console."""
+    """No path so far: what operators do, the `keyway` command does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from shared.clock import SystemClock
 from shared.contracts.asyncapi import asyncapi_json
+from shared.errors import ConfigurationError
 
 STOP_SECONDS = 1.0
 
@@ -131,12 +132,22 @@ async def _without_server_name(_request: web.Request, response: web.StreamRespon
 async def serve_ops(application: web.Application, host: str, port: int) -> AsyncIterator[int]:
     """Serve `application` on `host:port` (0: any free one) while the block runs; yields the port.
 
-    Raises `OSError` when the address is taken.
+    Raises `ConfigurationError` when the address is taken or none of this machine.
     """
     runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=STOP_SECONDS)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await _listen(runner, host, port)
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, host: str, port: int) -> None:
+    try:
+        await web.TCPSite(runner, host, port).start()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the admin port {host}:{port} cannot be opened ({error.strerror or type(error).__name__}): "
+            "is KEYWAY_ADMIN_PORT free and KEYWAY_ADMIN_HOST an address of this machine?"
+        ) from None

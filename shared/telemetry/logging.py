@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from enum import Enum
 from hashlib import sha256
-from types import TracebackType
 from typing import BinaryIO, cast
 from uuid import UUID
 
@@ -25,8 +24,6 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from shared.errors import KeywayError
-
-LoggedException = tuple[type[BaseException], BaseException, TracebackType | None]
 
 TEXT_LENGTH_MAX = 500
 DEPTH_MAX = 4

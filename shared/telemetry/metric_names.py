@@ -197,7 +197,7 @@ WORKER_RETRIES = MetricDefinition(
     name="keyway_worker_retries_total",
     kind=MetricKind.COUNTER,
     unit="attempts",
-    meaning="Repeats of a step because a machine did not answer, by step (handle, reply, dead_letter)",
+    meaning="Repeats of a step because a machine did not answer, by step (handle, reply, dead_letter, command)",
     labels=("step",),
 )
 WORKER_DEAD_LETTERS = MetricDefinition(
@@ -298,7 +298,7 @@ PROVIDER_ORDERS_MOVED = MetricDefinition(
     meaning="Orders by the state that they moved to; alert on manual",
     labels=("state",),
 )
-PROVIDER_ORDERS_WAITING = MetricDefinition(
+PROVIDER_ORDERS_DEFERRED = MetricDefinition(
     name="keyway_provider_orders_deferred_total",
     kind=MetricKind.COUNTER,
     unit="orders",
@@ -335,4 +335,4 @@ INTAKE_REQUESTS = MetricDefinition(
 )
 
 ALL_METRICS = tuple(value for value in tuple(globals().values()) if isinstance(value, MetricDefinition))
-"""In the order written here: docs and tests walk over it."""
+"""In the order written here; tests walk over it."""

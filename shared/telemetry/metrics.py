@@ -102,7 +102,7 @@ def histograms_by(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerMetrics:
-    """What a license worker counts."""
+    """What a worker with a lane counts; what only license commands have stays zero in the other roles."""
 
     batch_commands: Histogram
     phase_seconds: Mapping[str, Histogram]
@@ -135,7 +135,7 @@ class WorkerMetrics:
 
     @classmethod
     def bound_to(cls, registry: CollectorRegistry) -> Self:
-        """Register the metrics of a license worker with `registry`."""
+        """Register the metrics of a worker with a lane with `registry`."""
         return cls(
             batch_commands=histogram(registry, names.WORKER_BATCH_COMMANDS),
             phase_seconds=histograms_by(registry, names.WORKER_PHASE_SECONDS, Phase),
@@ -293,7 +293,7 @@ class ProviderMetrics:
             call_seconds=histograms_by(registry, names.PROVIDER_CALL_SECONDS, PROVIDER_RESULTS),
             hostile_answers=counter(registry, names.PROVIDER_HOSTILE_ANSWERS),
             moved=counters_by(registry, names.PROVIDER_ORDERS_MOVED, OrderState),
-            deferred=counter(registry, names.PROVIDER_ORDERS_WAITING),
+            deferred=counter(registry, names.PROVIDER_ORDERS_DEFERRED),
             sweeps=counters_by(registry, names.PROVIDER_SWEEPS, ("done", "failed")),
             findings_told=counter(registry, names.PROVIDER_FINDINGS_TOLD),
         )

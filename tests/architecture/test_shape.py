@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from shared.contracts.commands import LicenseCommand
 from shared.contracts.outcomes import RejectionCode
 from shared.domain.license import TRANSITIONS, LicenseStatus
+from shared.telemetry.logging import ALLOWED_FIELDS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("gateway", "workers", "shared", "keyway", "bench")
@@ -20,6 +22,7 @@ LINES_PER_MODULE_MAX = 400
 LINES_PER_FUNCTION_MAX = 70
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -118,3 +121,20 @@ def test_the_repository_names_no_machine_path_and_no_registry_host() -> None:
 def is_ours(path: Path) -> bool:
     hidden = {".git", ".keyway", ".venv", "__pycache__", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis"}
     return path.is_file() and not hidden.intersection(path.relative_to(ROOT).parts) and path != Path(__file__)
+
+
+def test_every_field_of_a_log_line_may_be_written_as_it_is() -> None:
+    """One that is not allowed shows as a fingerprint and tells nobody anything."""
+    written = {
+        (str(path.relative_to(ROOT)), keyword.arg)
+        for path in MODULES
+        if "structlog.get_logger" in path.read_text(encoding="utf-8")
+        for call in ast.walk(parse(path))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and isinstance(call.func.value, ast.Name)
+        if call.func.value.id in {"log", "_log"}
+        for keyword in call.keywords
+        if keyword.arg not in {None, "exc_info"}
+    }
+
+    assert written
+    assert sorted(each for each in written if each[1] not in ALLOWED_FIELDS) == []

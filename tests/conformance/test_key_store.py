@@ -10,11 +10,12 @@ import pytest_asyncio
 
 from shared.contracts.identifiers import LicenseId
 from shared.contracts.replies import ReplyStatus
+from shared.database import key_rows
 from shared.database.license_store import PostgresLicenseStore
 from shared.database.pool import connected
 from shared.domain.effects import CommandEffect, KeyQuestions, RequestName, StoredReply
 from shared.domain.license import License, LicenseStatus
-from shared.errors import ConflictError
+from shared.errors import ConflictError, StoreRefusedError
 from tests.conformance.test_license_store import a_change, a_revision, an_issue
 from tests.fakes.license_store import InMemoryLicenseStore
 from tests.key_builders import CODE_1, CODE_2, K1_ID, K2_ID, NOW, k1, k2
@@ -159,3 +160,14 @@ class TestPostgresKeyStore(KeyStoreSuite):
             assert told.keys() == {K1_ID, K2_ID}
         nobody = await store.load_keys(KeyQuestions(licenses=frozenset({LicenseId("partner:1")})))
         assert nobody.licenses == {}
+
+    async def test_more_relatives_than_can_be_judged_at_once_are_refused_not_cut(
+        self, store: PostgresLicenseStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await store.store([made(k1(address="203.0.113.7")), made(k2(address="203.0.113.7"))])
+        asked = KeyQuestions(addresses=frozenset({"203.0.113.7"}))
+        monkeypatch.setattr(key_rows, "RELATED_MAX", 2)
+        assert (await store.load_keys(asked)).licenses.keys() == {K1_ID, K2_ID}
+        monkeypatch.setattr(key_rows, "RELATED_MAX", 1)
+        with pytest.raises(StoreRefusedError):
+            await store.load_keys(asked)

@@ -7,7 +7,10 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
+from shared.clock import MachineClock
+
 REQUEST_BYTES_MAX = 65_536
+PATIENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,12 @@ class WireServer:
         """Refuse every further connection."""
         assert self._listening is not None
         self._listening.close()
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Return once `condition` holds: what a client did is noticed here a moment later."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not condition():
+                await MachineClock().sleep(0.01)
 
     async def on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Read one request, answer it, close."""

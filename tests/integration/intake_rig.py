@@ -85,7 +85,7 @@ class IntakeRig:
         assert self.shell is not None
         return await asyncio.to_thread(self.shell.keyway, *arguments)
 
-    async def until(self, query: str, *arguments: Any, seconds: float = 20.0) -> None:
+    async def until(self, query: str, *arguments: Any, seconds: float = 40.0) -> None:
         ends = CLOCK.monotonic() + seconds
         while not await self.database.fetchval(query, *arguments):
             for _, task in self.running.values():
@@ -100,15 +100,26 @@ class IntakeRig:
         rows = await self.database.fetch("SELECT value FROM outbox WHERE type LIKE 'keyway.intake.%' ORDER BY id")
         return [orjson.loads(row["value"]) for row in rows]
 
-    async def records(self, topic: str, count: int, *, seconds: float = 15.0) -> list[ConsumedRecord]:
+    async def records(self, topic: str, count: int, *, seconds: float = 30.0) -> list[ConsumedRecord]:
         """Return the records of a topic, once there are `count`."""
         return await read_topic(self.settings.kafka_bootstrap, self.settings.topic_prefix + topic, count, seconds)
+
+    async def everything(self, topic: str) -> list[ConsumedRecord]:
+        """Return all records of a topic up to its end as it is now."""
+        name = self.settings.topic_prefix + topic
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.settings.kafka_bootstrap, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            ends = await consumer.end_offsets([TopicPartition(name, partition) for partition in range(PARTITIONS)])
+        finally:
+            await consumer.stop()
+        return await read_topic(self.settings.kafka_bootstrap, name, sum(ends.values()))
 
     async def dead_letters(self, count: int, topic: str = LICENSE_INTAKE) -> list[ConsumedRecord]:
         return await self.records(dead_letter_topic(topic), count)
 
 
-async def read_topic(bootstrap: str, topic: str, count: int, seconds: float = 15.0) -> list[ConsumedRecord]:
+async def read_topic(bootstrap: str, topic: str, count: int, seconds: float = 30.0) -> list[ConsumedRecord]:
     """Return all records of a topic that stand there, once there are `count`."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False, fetch_max_wait_ms=50

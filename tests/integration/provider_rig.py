@@ -72,6 +72,8 @@ RULES = SettlingRules(
 )
 LIMITS = ClaimLimits(money_in_flight_max=8, unresolved_max=8, send_window_seconds=1.0)
 TIMES = PauseTimes(breaker_seconds=2.0, back_off_seconds=0.5, losses_seconds=0.2)
+LONG_BREAKER = replace(TIMES, breaker_seconds=600.0)
+"""Where the pause itself is looked at: it must not end before that."""
 
 
 @dataclass(slots=True)
@@ -160,7 +162,7 @@ class ProviderRig:
         assert order is not None
         return order
 
-    async def settled(self, *order_ids: UUID, seconds: float = 20.0) -> list[ProviderOrder]:
+    async def settled(self, *order_ids: UUID, seconds: float = 60.0) -> list[ProviderOrder]:
         """Ring for what is due until the orders are settled or `manual`; return them."""
         ends = CLOCK.monotonic() + seconds
         for order_id in order_ids:

@@ -18,7 +18,8 @@ from shared.clock import MachineClock
 USER = "reseller"
 PASSWORD = "pw"
 FROZEN_AT = "2025-11-22T10:00:00+00:00"
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 20.0
+DISK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,13 @@ class SandboxRig:
         ledger = await self.control("GET", "ledger")
         return list(ledger["charges"])
 
+    async def until_charged(self, count: int) -> None:
+        """Wait until the ledger holds so many lines: an effect is there once the disk has it."""
+        async with asyncio.timeout(DISK_SECONDS):
+            while len(charged := await self.charges()) < count:
+                await MachineClock().sleep(0.01)
+        assert len(charged) == count
+
     async def licenses(self) -> list[dict[str, Any]]:
         """Return every license of the state."""
         state = await self.control("GET", "state")
@@ -187,6 +195,6 @@ async def running_sandbox(state_dir: Path, *, control: bool = True, tls: bool = 
     clock = MachineClock()
     async with (
         serving(options(state_dir, control=control, tls=tls), clock, clock) as addresses,
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session,
     ):
         yield SandboxRig(addresses, session, state_dir)

@@ -70,6 +70,8 @@ def test_orders_are_listed_whole_and_by_state(shell: Shell, manual_order: UUID) 
     wrong = shell.keyway("provider", "orders", "--state", "lost")
 
     assert str(manual_order) in listed.out, "an id is there to be copied"
+    assert shell.keyway("provider", "orders", "--license", "ka:2").out == "no order fits\n"
+    assert shell.keyway("provider", "orders", "--license", "00000001").status == 2
     assert none.document == []
     assert wrong.status == 2
 
@@ -101,6 +103,29 @@ def test_people_cancel_an_order_and_it_is_on_record_who(shell: Shell, manual_ord
 
     assert state_of(shell, manual_order) == "refused"
     assert orjson.loads(on_database(database_url, record))["by"] == "ann"
+
+
+def test_an_order_that_does_not_exist_is_refused_and_nobody_decides_without_a_name(
+    shell: Shell, manual_order: UUID
+) -> None:
+    absent = new_id()
+    reconciled = shell.keyway("provider", "reconcile", absent, "--wait", 0)
+    canceled = shell.keyway("provider", "cancel", absent, "--by", "ann")
+    nameless = shell.keyway("provider", "cancel", manual_order, "--by", " ")
+
+    assert [ran.status for ran in (reconciled, canceled, nameless)] == [1, 1, 2]
+    assert f"there is no order {absent}" in reconciled.err
+    assert f"there is no order {absent}" in canceled.err
+    assert state_of(shell, manual_order) == "manual"
+
+
+def test_explain_says_that_people_must_decide(shell: Shell, manual_order: UUID) -> None:
+    told = shell.keyway("explain", "ka:00000001")
+    json = shell.keyway("explain", "ka:00000001", "--json").document
+
+    assert told.out.startswith("ka:00000001  no license\n")
+    assert f"people must decide order {manual_order}" in told.out
+    assert (json["license"], json["orders"][0]["state"]) == (None, "manual")
 
 
 def test_an_unknown_order_makes_reconcile_fail_until_it_is_settled(shell: Shell, manual_order: UUID) -> None:

@@ -88,7 +88,7 @@ async def test_a_value_that_the_driver_cannot_encode_is_refused(database_url: st
 
 
 async def test_a_statement_without_end_is_unavailable_and_its_connection_is_thrown_away(database_url: str) -> None:
-    async with opened(Lane(database_url, command_seconds=0.2)) as lane:
+    async with opened(Lane(database_url, command_seconds=1.0)) as lane:
         before = await lane.run("ask", lambda connection: connection.fetchval("SELECT pg_backend_pid()"))
         with pytest.raises(UnavailableError, match="TimeoutError"):
             await lane.run("wait", saying("SELECT pg_sleep(5)"))
@@ -238,7 +238,7 @@ async def outcome_of(store: PostgresLicenseStore, batch: list[CommandEffect]) ->
 async def wait_until_blocked(database_url: str, sessions: int = 1) -> None:
     connection = await asyncpg.connect(database_url)  # outside any transaction: inside one the view stands still
     try:
-        for _ in range(200):
+        for _ in range(2000):
             waiting = await connection.fetchval(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )
@@ -251,10 +251,11 @@ async def wait_until_blocked(database_url: str, sessions: int = 1) -> None:
 
 
 async def kill_sessions(database_url: str) -> None:
+    """End all sessions but our own, and wait until they are gone: one that still lives may carry out a statement."""
     connection = await asyncpg.connect(database_url)
     try:
         await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity"
             " WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     finally:

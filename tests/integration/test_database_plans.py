@@ -10,6 +10,7 @@ from shared.database.key_rows import LINKS, NAMES, OWNERS, RELATED
 from shared.database.lane import INDEX_PLANS
 from shared.database.license_statements import HISTORY, READ, WRITE
 from shared.database.pool import OwnConnection, close, open_connection
+from shared.database.provider_statements import CANARIES, LINKED
 from shared.database.usage_reports import READ_USAGE
 from shared.database.usage_store import READ as READ_EVENTS
 
@@ -87,6 +88,28 @@ async def test_a_plan_made_on_empty_tables_reads_indexes_only(
     ],
 )
 async def test_what_partner_commands_ask_is_read_by_indexes_only(
+    lane_connection: OwnConnection, statement: str, types: str, arguments: str, indexes: tuple[str, ...]
+) -> None:
+    plan = await explain(lane_connection, statement, types, arguments)
+
+    assert [index for index in indexes if index not in plan] == [], plan
+    assert "Seq Scan" not in plan, plan
+
+
+@pytest.mark.parametrize(
+    ("statement", "types", "arguments", "indexes"),
+    [
+        pytest.param(LINKED, "(text, bigint[])", "('isplicense', '{}')", ("provider_order_service",), id="linked"),
+        pytest.param(
+            CANARIES,
+            "(text, text[], float8, integer)",
+            "('isplicense', '{}', 30, 100)",
+            ("provider_order_made", "provider_order_target"),
+            id="canaries",
+        ),
+    ],
+)
+async def test_a_look_upstream_does_not_read_every_order_ever_stored(
     lane_connection: OwnConnection, statement: str, types: str, arguments: str, indexes: tuple[str, ...]
 ) -> None:
     plan = await explain(lane_connection, statement, types, arguments)

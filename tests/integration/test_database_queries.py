@@ -9,11 +9,14 @@ import asyncpg
 import orjson
 import pytest
 
+from keyway.cli.license_argument import LicenseName
+from keyway.cli.refusal import RefusedError
 from shared.contracts.identifiers import LicenseId
+from shared.contracts.replies import ReplyStatus
 from shared.database.license_queries import LicenseFilter, license_story, list_licenses
 from shared.database.license_store import PostgresLicenseStore
 from shared.database.pool import connected
-from shared.domain.effects import AuditEntry, CommandEffect
+from shared.domain.effects import AuditEntry, CommandEffect, StoredReply, lone_root
 from shared.domain.license import LicenseStatus
 from tests.builders import MARCH, a_license
 from tests.conformance.test_license_store import HANDLED_AT, LICENSE, a_change, a_link, a_renewal, an_issue, new_row
@@ -63,7 +66,7 @@ async def keyway(database_url: str, *arguments: str) -> "subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=80,
     )
 
 
@@ -159,6 +162,57 @@ async def test_explain_prints_the_story_and_nothing_secret(database_url: str) ->
     assert not [text for text in (SECRET, "second.body", "activation_code") if text in told.stdout + json.stdout]
 
 
+async def test_explain_tells_of_a_number_alone_what_was_refused_and_why(database_url: str) -> None:
+    entry = (
+        b'{"account":"ka","asked":{"type":"purchase_license","product":"NOSUCH"},"outcome":"product_unknown",'
+        b'"why":{"product":"NOSUCH"}}'
+    )
+    refused = CommandEffect(
+        command_id=an_issue().command_id,
+        license_id=LICENSE,
+        payload_sha256=bytes(32),
+        reply=StoredReply(status=ReplyStatus.REJECTED, meta=b"product_unknown"),
+        handled_at=HANDLED_AT,
+        audit=a_link(lone_root(entry), entry),
+    )
+    await store_one_by_one(database_url, refused)
+    async with connected(database_url) as connection:
+        await connection.execute("INSERT INTO account (name, role, secret_hash) VALUES ('ka', 'ka', '$argon2id$x')")
+
+    told = await keyway(database_url, "explain", "00481516")
+    json = await keyway(database_url, "explain", "ka:00481516", "--json")
+
+    assert told.returncode == json.returncode == 0, told.stderr + json.stderr
+    assert "ka:00481516  no license" in told.stdout
+    assert "purchase_license: product_unknown" in told.stdout
+    assert "by account ka: product NOSUCH" in told.stdout
+    assert "answered 400: Error: product NOSUCH is not known." in told.stdout
+    document = orjson.loads(json.stdout)
+    assert (document["license_id"], document["license"], document["audit_fault"]) == ("ka:00481516", None, None)
+
+
+@pytest.mark.parametrize("name", ["10000001", "PLSK.10000001.0003", "code"])
+async def test_a_license_is_found_by_what_a_customer_has_at_hand(database_url: str, name: str) -> None:
+    await store_one_by_one(database_url, an_issue(a_license(number="7")), an_issue(a_license(number="8")))
+    async with connected(database_url) as connection:
+        code = await connection.fetchval("SELECT activation_code FROM license WHERE key_id = 10000001")
+        read = LicenseName.read(code if name == "code" else name)
+        assert await read.meant(connection) == "ka:7"
+
+
+async def test_a_number_of_two_accounts_is_refused_with_both(database_url: str) -> None:
+    await store_one_by_one(
+        database_url, an_issue(a_license(number="7")), an_issue(a_license(number="7", account="other"))
+    )
+    async with connected(database_url) as connection:
+        for name in ("ka", "other"):
+            await connection.execute(
+                "INSERT INTO account (name, role, secret_hash) VALUES ($1, 'ka', '$argon2id$x')", name
+            )
+        with pytest.raises(RefusedError, match="ka:7, other:7"):
+            await LicenseName.read("7").meant(connection)
+
+
 async def test_explain_of_a_broken_chain_fails_and_says_where(database_url: str) -> None:
     await store_one_by_one(database_url, *a_life())
     await tamper(database_url, "UPDATE audit SET entry = 'forged' WHERE id = 1")
@@ -171,7 +225,9 @@ async def test_explain_of_a_broken_chain_fails_and_says_where(database_url: str)
     ("arguments", "status", "text"),
     [
         (("explain", "ka:1"), 1, "no license ka:1 is on record"),
-        (("explain", "00481516"), 2, "ka:00481516"),
+        (("explain", "00481516"), 1, "ka:00481516"),
+        (("explain", "ka:0048-1516"), 2, "ka:00481516"),
+        (("explain", "our best customer"), 2, "ka:00481516"),
         (("license", "list", "--status", "dead"), 2, "--status"),
     ],
 )

@@ -66,7 +66,7 @@ async def lines(*command: str, count: int) -> list[str]:
     assert process.stdout is not None
     told = []
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(80):
             while len(told) < count:
                 told.append((await process.stdout.readline()).decode().strip())
     finally:

@@ -1,10 +1,14 @@
 """Connections of the public port: callers who leave in crowds, too many of them, TLS, and what the log may hold."""
 
 import asyncio
+import gc
 import io
 import json
 import resource
+import select
+import socket
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from gateway.problems import Refused, Unanswered
+from gateway.routes import whole_response
+from gateway.routes.journal import LINES_PER_SECOND_MAX
 from gateway.server import tls_context
+from shared.clock import MachineClock
 from shared.contracts.commands import LicenseCommand
 from shared.contracts.identifiers import CommandId
 from shared.contracts.replies import Reply, ReplyStatus
@@ -27,7 +34,9 @@ from tests.integration.test_gateway_http import Port, purchase, request, taken_a
 
 pytestmark = pytest.mark.asyncio
 
+CLOCK = MachineClock()
 CALLERS = 256
+PATIENCE_SECONDS = 30.0
 SECRETS = ("demo-only", "ZGVtby1vbmx5", "hush-hush", "60321")
 
 
@@ -53,14 +62,31 @@ class HangingBus:
 
 @pytest.fixture
 def log_lines() -> io.BytesIO:
+    gc.collect()  # what earlier tests left is complained about now, not in the test's own log
     stream = io.BytesIO()
     configure_logging("DEBUG", "gateway", stream=stream)
     return stream
 
 
 def lines_of_the_gateway(stream: io.BytesIO) -> list[dict[str, Any]]:
-    """Return what was logged."""
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+    """Return what was logged, without what Kafka's clients say: none of these ports has one, other tests had."""
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [line for line in lines if not str(line.get("logger", "")).startswith("aiokafka")]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return once `condition` holds."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not condition():
+            await CLOCK.sleep(0.02)
+
+
+async def is_cut(port: Port) -> bool:
+    """Whether a new connection ends without an answer; what was sent on it may make the end a reset."""
+    try:
+        return await port.send(request(purchase().encode())) == b""
+    except ConnectionError:
+        return True
 
 
 def cpu_seconds() -> float:
@@ -81,21 +107,13 @@ async def test_a_crowd_that_hangs_up_frees_all_places_at_once_and_leaves_no_line
             _reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
             writer.write(request(purchase(number=str(number)).encode()))
             writers.append(writer)
-        for _turn in range(200):
-            if bus.waiting == CALLERS:
-                break
-            await asyncio.sleep(0.02)
-        assert bus.waiting == CALLERS
+        await until(lambda: bus.waiting == CALLERS)
         log_lines.truncate(0)
         log_lines.seek(0)
         began = cpu_seconds()
         for writer in writers:
             writer.transport.abort()
-        for _turn in range(50):
-            if bus.waiting == 0:
-                break
-            await asyncio.sleep(0.02)
-        assert bus.waiting == 0
+        await until(lambda: bus.waiting == 0)
         assert cpu_seconds() - began < 0.5
         await asyncio.sleep(0.1)
     finally:
@@ -128,17 +146,54 @@ async def test_a_caller_gone_when_its_answer_is_ready_leaves_no_line(log_lines: 
     assert lines_of_the_gateway(log_lines) == []
 
 
+class LongAnswers(HangingBus):
+    """Replies with more than the system keeps for a caller that does not read."""
+
+    async def ask(
+        self, _command: LicenseCommand, *, command_id: CommandId, trace_parent: bytes | None = None
+    ) -> Reply | Unanswered | Refused:
+        assert (command_id.version, trace_parent) == (7, None)
+        self.asked += 1
+        return Reply(ReplyStatus.LICENSE_BODY, b"2027-03-15", b"x" * 20_000_000)
+
+
+async def test_a_caller_who_does_not_read_is_cut_off_and_a_slow_one_gets_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole_response, "TAKE_SECONDS", 0.3)
+    port = Port(LongAnswers())
+    port.port = await port.server.open("127.0.0.1", 0, None)
+    try:
+        with socket.create_connection(("127.0.0.1", port.port)) as silent:
+            silent.sendall(request(purchase().encode()))
+            hung_up = select.poll()
+            hung_up.register(silent, 0)  # errors and the end of the connection are always told
+            assert await asyncio.to_thread(hung_up.poll, 10_000)
+
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.port, limit=1024)
+        writer.write(request(purchase().encode()))
+        taken = 0
+        async with asyncio.timeout(30):
+            while part := await reader.read(1_000_000):
+                taken += len(part)
+                await asyncio.sleep(0.02)  # so that all of it takes several times as long as the first caller had
+        assert taken > 20_000_000
+        writer.close()
+    finally:
+        await port.server.close(answer_seconds=1)
+
+
 async def test_more_connections_than_allowed_are_cut_and_the_others_served() -> None:
     port = Port()
     port.port = await port.server.open("127.0.0.1", 0, None)
     try:
         crowd = [await asyncio.open_connection("127.0.0.1", port.port) for _ in range(port.connections_max)]
-        assert await port.send(request(purchase().encode())) == b""
+        assert await is_cut(port)
         crowd[0][1].write(request(purchase().encode()))
         assert taken_apart(await crowd[0][0].read()).status == 200
         for _reader, writer in crowd:
             writer.transport.abort()
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while await is_cut(port):  # until the ends of the others are noticed
+                await CLOCK.sleep(0.02)
         assert (await port.ask(purchase())).status == 200
     finally:
         await port.server.close(answer_seconds=1)
@@ -180,12 +235,14 @@ async def test_an_outage_does_not_drown_the_log(log_lines: io.BytesIO) -> None:
     port = Port()
     port.port = await port.server.open("127.0.0.1", 0, None)
     one = request(b"", method="GET", pair=None).replace(b"Connection: close\r\n", b"")
+    began = int(CLOCK.monotonic())
     try:
         data = await port.send(one * 399 + request(b"", method="GET", pair=None))
     finally:
         await port.server.close(answer_seconds=1)
+    seconds = int(CLOCK.monotonic()) - began + 1
     assert data.count(b"HTTP/1.1 405") == 400
-    assert log_lines.getvalue().count(b"gateway.request.failed") <= 300
+    assert log_lines.getvalue().count(b"gateway.request.failed") <= LINES_PER_SECOND_MAX * seconds
 
 
 def a_certificate(folder: Path) -> tuple[Path, Path]:
@@ -233,7 +290,7 @@ async def test_tls_serves_1_2_and_later_and_ends_handshakes_that_do_not_come(tmp
         loop = asyncio.get_running_loop()
         started = loop.time()
         assert await port.send(b"") == b""
-        assert 2.5 < loop.time() - started < 4
+        assert loop.time() - started > 2.5
         with pytest.raises((ConnectionError, AssertionError)):
             taken_apart(await port.send(request(purchase().encode())))
     finally:

@@ -24,17 +24,24 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.services]
 
 SLOT = 7
 OTHER_SLOT = 8
-BUDGET_SECONDS = 1.5
+BUDGET_SECONDS = 25.0
+SHORT_SECONDS = 2.5
+"""The budget of tests in which it is to run out; long enough for a reply that is to come before its end."""
 Answer = Reply | Unanswered | Refused
 
 
+@pytest.fixture
+def budget_seconds() -> float:
+    return BUDGET_SECONDS
+
+
 @pytest_asyncio.fixture
-async def core(kafka_server: str, topic_prefix: str) -> Core:
+async def core(kafka_server: str, topic_prefix: str, budget_seconds: float) -> Core:
     settings = load_settings(
         {
             "KEYWAY_KAFKA_BOOTSTRAP": kafka_server,
             "KEYWAY_TOPIC_PREFIX": topic_prefix,
-            "KEYWAY_REPLY_BUDGET_SECONDS": str(BUDGET_SECONDS),
+            "KEYWAY_REPLY_BUDGET_SECONDS": str(budget_seconds),
             "KEYWAY_INFLIGHT_MAX": "600",
         }
     )
@@ -103,13 +110,14 @@ async def test_a_command_larger_than_a_record_may_be_is_refused(bus: CommandBus)
     assert await ask(bus, "1", activation_data="d" * 5_000_000) is Refused.TOO_LARGE
 
 
+@pytest.mark.parametrize("budget_seconds", [SHORT_SECONDS])
 async def test_without_a_worker_callers_wait_for_the_budget_and_then_only_one_at_a_time(
-    core: Core, bus: CommandBus
+    core: Core, bus: CommandBus, budget_seconds: float
 ) -> None:
     loop = asyncio.get_running_loop()
     started = loop.time()
     assert await ask(bus, "1") is Unanswered.NOT_FINISHED
-    assert BUDGET_SECONDS <= loop.time() - started <= BUDGET_SECONDS + 0.5
+    assert loop.time() - started >= budget_seconds
     async with asyncio.TaskGroup() as group:
         scout = group.create_task(ask(bus, "1"))
         await asyncio.sleep(0)
@@ -124,6 +132,7 @@ async def test_without_a_worker_callers_wait_for_the_budget_and_then_only_one_at
     assert count(core, "keyway_gateway_deadlines_missed_total") == 2
 
 
+@pytest.mark.parametrize("budget_seconds", [SHORT_SECONDS])
 async def test_late_duplicate_unknown_and_unreadable_replies_are_counted_and_dropped(
     core: Core, bus: CommandBus, replier: Replier
 ) -> None:
@@ -135,7 +144,7 @@ async def test_late_duplicate_unknown_and_unreadable_replies_are_counted_and_dro
     replier.paused.clear()
     assert await ask(bus, "2") is Unanswered.NOT_FINISHED
     replier.paused.set()
-    for _look in range(100):
+    for _look in range(400):
         if count(core, "keyway_gateway_replies_dropped_total", reason="late") >= 3:
             break
         await asyncio.sleep(0.05)
@@ -171,6 +180,10 @@ async def test_a_caller_who_leaves_frees_its_place_at_once_and_the_command_goes_
         await asyncio.sleep(0)
         replier.paused.set()
         assert isinstance(await ask(bus, "9"), Reply)
+    for _look in range(400):  # commands of other partitions may come after the reply
+        if len(replier.seen) >= 601:
+            break
+        await asyncio.sleep(0.05)
     assert len(replier.seen) == 601
     assert count(core, "keyway_gateway_refused_early_total", reason="full") == 1
 

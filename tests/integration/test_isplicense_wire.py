@@ -157,7 +157,7 @@ async def test_body_that_drips_for_ever_ends_with_the_budget() -> None:
         outcome = await order(client_of(f"http://127.0.0.1:{server.port}", timeout_seconds=1))
 
     assert (type(outcome), outcome.evidence.row) == (Unknown, 2)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30, "the drops would go on for fifty seconds"
 
 
 @pytest.mark.parametrize("cut", [close, reset], ids=["close", "reset"])
@@ -328,13 +328,11 @@ async def test_closed_fence_leaves_not_one_byte_and_no_connection(kind: str) -> 
 
     async with wire_server(reply(DONE)) as server:
         outcome = await order(client_of(f"http://127.0.0.1:{server.port}"), fence)
-        await asyncio.sleep(0.05)
-        still_open = server.open_connections
+        await server.until(lambda: server.connections == 1 and server.open_connections == 0)
 
     assert (type(outcome), outcome.evidence.row) == (NotSent, 1)
     assert outcome.evidence.detail.startswith("fence")
     assert (server.connections, server.requests, server.silent_bytes) == (1, [], [b""])
-    assert still_open == 0
 
 
 async def test_fence_is_asked_after_the_connection_stands_and_before_the_first_byte() -> None:
@@ -359,28 +357,29 @@ async def test_fence_that_hangs_ends_with_the_budget_and_sends_nothing() -> None
 
     async with wire_server(reply(DONE)) as server:
         outcome = await order(client_of(f"http://127.0.0.1:{server.port}", timeout_seconds=0.5), fence)
-        await asyncio.sleep(0.05)
+        await server.until(lambda: server.connections == 1 and server.open_connections == 0)
 
     assert (type(outcome), server.requests, server.silent_bytes) == (NotSent, [], [b""])
 
 
 async def test_canceled_send_leaves_no_connection_behind() -> None:
     async with wire_server(hang) as server:
-        client = client_of(f"http://127.0.0.1:{server.port}")
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await order(client)
-        await asyncio.sleep(0.05)
-        assert (len(server.requests), server.open_connections) == (1, 0)
+        sending = asyncio.create_task(order(client_of(f"http://127.0.0.1:{server.port}", timeout_seconds=60)))
+        await server.until(lambda: len(server.requests) == 1)
+        sending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await sending
+        await server.until(lambda: server.open_connections == 0)
+        assert len(server.requests) == 1
 
 
 async def test_silent_tls_server_is_given_up_before_anything_is_sent() -> None:
     async with wire_server() as server:
         started = time.monotonic()
-        outcome = await order(client_of(f"https://127.0.0.1:{server.port}"))
+        outcome = await order(client_of(f"https://127.0.0.1:{server.port}", timeout_seconds=60))
 
     assert isinstance(outcome, NotSent)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30, "the connection has a time of its own"
 
 
 @pytest.mark.parametrize("fault", ["tls_expired", "tls_wrong_host", "tls_unknown_ca"])

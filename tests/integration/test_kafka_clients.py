@@ -49,7 +49,7 @@ async def test_reply_goes_from_producer_to_an_assigned_consumer(kafka_server: st
         await warm_up(producer, {slot.topic: LICENSE_REPLIES_PARTITIONS})
 
         sent = await acknowledged(await producer.send(slot.topic, b"frame", partition=17))
-        (record,) = (await consumer.getmany(timeout_ms=5000))[slot]
+        (record,) = (await consumer.getmany(timeout_ms=30_000))[slot]
 
         assert (record.offset, record.value) == (sent.offset, b"frame")
         assert is_sending(producer)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
@@ -69,6 +70,22 @@ async def test_topics_are_created_as_declared_and_a_repeat_changes_nothing(
             assert declared.settings_of(topic, 1).items() <= now.items()
 
 
+async def test_whoever_comes_next_can_write_at_once(
+    kafka_server: str, topic_prefix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Leaders that are told of are not yet at work: they refuse records until they have made their logs."""
+    await apply_topics(Settings(kafka_bootstrap=kafka_server, topic_prefix=topic_prefix))
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_server, acks="all")
+    await producer.start()
+    try:
+        for name, topic in read_declaration().topics.items():
+            await producer.send_and_wait(topic_prefix + name, b"value", b"key", partition=topic.partitions - 1)
+    finally:
+        await producer.stop()
+
+    assert [told.getMessage() for told in caplog.records if topic_prefix in told.getMessage()] == []
+
+
 async def test_changed_setting_is_set_back_and_told(kafka_server: str, topic_prefix: str) -> None:
     settings = Settings(kafka_bootstrap=kafka_server, topic_prefix=topic_prefix)
     topic = topic_prefix + LICENSE_EVENTS
@@ -115,13 +132,14 @@ async def test_broker_that_is_not_there_is_named() -> None:
         await apply_topics(Settings(kafka_bootstrap="127.0.0.1:1"))
 
 
+@pytest.mark.timeout(240)
 async def test_verb_prints_changes_as_json(kafka_server: str, topic_prefix: str) -> None:
     environment = {"PATH": "/usr/bin:/bin", "KEYWAY_KAFKA_BOOTSTRAP": kafka_server, "KEYWAY_TOPIC_PREFIX": topic_prefix}
     command = [sys.executable, "-m", "keyway", "topics", "apply", "--json"]
 
     first, again = [
         await asyncio.to_thread(
-            subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, timeout=30, check=True
+            subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, timeout=100, check=True
         )
         for _ in range(2)
     ]

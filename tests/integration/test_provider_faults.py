@@ -5,7 +5,7 @@ are real. An order ends confirmed with exactly one charge, refused with none, or
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,24 @@ import pytest_asyncio
 from shared.database.catalogs import PostgresCatalogs
 from shared.database.provider_sweeps import PostgresProviderSweeps
 from shared.database.provider_writes import encode_service
+from shared.domain.catalog import Product
 from shared.domain.drift import DriftKind
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import OrderState
 from shared.domain.provider_record import ClaimLimits, ProviderOrder
 from shared.domain.provider_sweep import SweepAsker, SweepState
 from shared.domain.provisioning import StepKind, UpstreamService
-from tests.integration.provider_rig import ACCOUNT, BUSINESS, LITE, MODULE, PLESK, ProviderRig, provider_rig
+from tests.integration.provider_rig import (
+    ACCOUNT,
+    BUSINESS,
+    LITE,
+    MODULE,
+    PLESK,
+    RULES,
+    ProviderRig,
+    a_runner,
+    provider_rig,
+)
 from tests.integration.sweep_rig import CATALOG, LICENSE, a_sweeper
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services, pytest.mark.timeout(180)]
@@ -259,6 +270,47 @@ async def test_two_ids_and_an_unlisted_charge_are_for_people(rig: ProviderRig) -
     assert unlisted.marker_number == 1, "never ordered again"
     told = await rig.value("SELECT count(*) FROM outbox WHERE type = 'keyway.provider.attention'")
     assert told == 2
+
+
+@pytest.mark.parametrize("product", [LITE, PLESK])
+async def test_a_charge_for_a_service_that_died_at_birth_is_never_followed_by_another(
+    rig: ProviderRig, product: Product
+) -> None:
+    """Charged, the answer lost, and the row stands in the list as deleted: it is nobody's, but it is no absence."""
+    await rig.canary(product, address="192.0.2.250")
+    await rig.sandbox.control("POST", "profile", {"activation": {"mode": "fails"}})
+    offer = product.offer
+    assert offer is not None
+    await fault(rig, Case("drop", "after"), offer.order_function)
+    (order,) = await rig.settled(await rig.store(product, address="198.51.100.1"), seconds=40)
+    assert (order.state, order.marker_number) == (MANUAL, 1)
+    assert sorted((await rig.charges_per_service()).values()) == [1, 1]
+
+
+async def test_a_dead_service_of_another_order_does_not_keep_an_absent_one_from_being_ordered_again(
+    rig: ProviderRig,
+) -> None:
+    await rig.canary()
+    await fault(rig, Case("error_doc", "after", args(type="value", object="ip")), ORDER_FUNCTION, ip="198.51.100.1")
+    (refused,) = await rig.settled(await rig.store(LITE, address="198.51.100.1"))
+    (surplus,) = [each["id"] for each in await rig.sandbox.licenses() if refused.marker in each["licname"]]
+    await rig.sandbox.control("POST", "licenses", {"id": surplus, "status": 4})
+    await fault(rig, Case("drop", "before"), ORDER_FUNCTION, ip="198.51.100.2")
+    (order,) = await rig.settled(await rig.store(LITE, address="198.51.100.2"), seconds=40)
+    assert (order.state, order.marker_number) == (CONFIRMED, 2)
+
+
+async def test_a_panel_whose_clock_is_days_behind_does_not_make_us_order_again(rig: ProviderRig) -> None:
+    """The service is new, but its day is not, nor is that of its charge: neither the one sought for sure nor absent."""
+    await rig.canary(PLESK, address="192.0.2.250")
+    await rig.sandbox.control("POST", "profile", {"list_remoteid": False})
+    patience = replace(RULES, give_up_after_seconds=5.0)
+    rig.runner = a_runner(rig.book, rig.client, rig.announcer, limits=WIDE, rules=patience)
+    await fault(rig, Case("clock_jump", None, args(days=-3)), "parallelslic.order.param", pa_ip="198.51.100.1")
+    await fault(rig, Case("drop", "after"), "parallelslic.order.param", pa_ip="198.51.100.1")
+    (order,) = await rig.settled(await rig.store(PLESK, address="198.51.100.1"), seconds=40)
+    assert (order.state, order.marker_number) == (MANUAL, 1)
+    assert sorted((await rig.charges_per_service()).values()) == [1, 1]
 
 
 async def differences(rig: ProviderRig, orders: list[ProviderOrder]) -> list[tuple[DriftKind, int | None]]:

@@ -8,12 +8,23 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from shared.database.provider_orders import PostgresProviderOrders
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import RELEASE_AGAIN_SECONDS, OrderState
 from shared.domain.provider_outcome import Refusal
 from shared.domain.provider_service import Found
 from shared.domain.provisioning import StepKind
-from tests.integration.provider_rig import CLOCK, KEYED, LITE, MODULE, RULES, ProviderRig, a_client, provider_rig
+from tests.integration.provider_rig import (
+    CLOCK,
+    KEYED,
+    LITE,
+    LONG_BREAKER,
+    MODULE,
+    RULES,
+    ProviderRig,
+    a_client,
+    provider_rig,
+)
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services]
 
@@ -35,6 +46,7 @@ async def test_an_order_is_sent_once_and_its_outcome_told_with_the_last_day(rig:
 
 
 async def test_a_wrong_password_sends_nothing_more_until_the_breaker_closes(rig: ProviderRig) -> None:
+    rig.book = PostgresProviderOrders(rig.pool, LONG_BREAKER)
     wrong = rig.another_runner(client=a_client(rig.sandbox, password="wrong"))
     order_id = await rig.store(LITE)
     for _ in range(5):
@@ -45,6 +57,7 @@ async def test_a_wrong_password_sends_nothing_more_until_the_breaker_closes(rig:
     assert len(await rig.sandbox.journal()) == len(called), "the breaker is open"
     assert len(called) == 1
     assert await rig.value("SELECT count(*) FROM outbox WHERE type = 'keyway.provider.attention'") == 1
+    await rig.execute("UPDATE provider_account SET paused_until = clock_timestamp()")
     (order,) = await rig.settled(order_id)
     assert order.state is OrderState.CONFIRMED
 

@@ -12,17 +12,21 @@ import pytest
 import pytest_asyncio
 
 from shared.database.provider_comparison import PostgresOurSide
+from shared.database.provider_orders import PostgresProviderOrders
 from shared.domain.drift import DriftKind
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_service import ServiceList
-from shared.domain.provider_sweep import SweepAsker, SweepState
+from shared.domain.provider_sweep import SweepAsker, SweepState, Turn
 from shared.errors import StoreRefusedError
-from tests.integration.provider_rig import ACCOUNT, a_client, provider_rig
+from tests.integration.provider_rig import ACCOUNT, LONG_BREAKER, a_client, provider_rig
 from tests.integration.sweep_rig import CATALOG, PLANTS, SweepRig, a_sweeper
 from workers.provider.ports import ProviderClient
 from workers.provider.sweeping import SweptAccount
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services, pytest.mark.timeout(180)]
+
+
+WHOLE = Turn(read=frozenset(), left=frozenset(), through=0)
 
 
 @pytest_asyncio.fixture
@@ -99,7 +103,7 @@ async def test_a_sweep_whose_worker_died_is_done_again_by_the_next_bell_and_tell
     assert len(await rig.told()) == 1
     assert not await rig.sweeps.keep(lost)
     assert await rig.sweeps.note(lost, ()) is None
-    assert await rig.sweeps.finish(lost, ()) is None
+    assert await rig.sweeps.finish(lost, (), WHOLE) is None
     assert not await rig.sweeps.fail(lost, "late"), "who comes back late changes nothing"
     assert await rig.open_findings() == ["suspended"]
 
@@ -118,7 +122,7 @@ async def test_one_waits_and_one_runs_per_account_and_who_waits_begins_after_the
     assert await rig.sweeps.is_running(ACCOUNT)
     assert await rig.sweeps.claim(other) is not None
     await rig.sweeps.ring(sweeps_max=10, again_seconds=60.0)
-    assert await rig.sweeps.finish(claim, ()) == 0
+    assert await rig.sweeps.finish(claim, (), WHOLE) == 0
 
     assert [due.sweep_id for due in await rig.sweeps.ring(sweeps_max=10, again_seconds=60.0)] == [waiting]
     assert await rig.sweeps.claim(waiting) is not None
@@ -199,6 +203,34 @@ async def test_forms_are_read_again_only_of_what_is_in_doubt(rig: SweepRig) -> N
     assert called["soft.edit"] == 10 + 1, called
 
 
+async def test_the_scheduler_has_numbers_of_nodes_read_in_turns_and_people_all_at_once(rig: SweepRig) -> None:
+    elids = await rig.hold(5)
+    for elid in elids:
+        await rig.change_upstream(elid, nodes=7)
+    rig.sweeper = replace(rig.sweeper, forms_per_turn=2)
+    found = []
+    for _ in range(3):
+        sweep_id = await rig.sweeps.ask(ACCOUNT, SweepAsker.SCHEDULER)
+        await rig.sweeper.carry(sweep_id)
+        found.append([each.elid for each in (await rig.sweep(sweep_id)).differences])
+    assert found == [elids[:2], elids[2:4], sorted([elids[4], elids[0]])], "each in its turn, round and round"
+    assert await rig.open_findings() == ["nodes"] * 5, "what was found stays found until its next turn"
+    assert len(await rig.told()) == 5
+
+    await rig.change_upstream(elids[1], nodes=3)
+    assert [each.elid for each in (await rig.swept()).differences] == [elids[0], *elids[2:]]
+    assert await rig.open_findings() == ["nodes"] * 4
+
+
+async def test_people_who_share_a_sweep_of_the_scheduler_have_all_of_it_read(rig: SweepRig) -> None:
+    waiting = await rig.sweeps.ask(ACCOUNT, SweepAsker.SCHEDULER)
+    assert await rig.sweeps.ask(ACCOUNT, SweepAsker.OPERATOR) == waiting
+    assert await rig.sweeps.ask(ACCOUNT, SweepAsker.SCHEDULER) == waiting
+    claim = await rig.sweeps.claim(waiting)
+    assert claim is not None
+    assert claim.is_whole
+
+
 async def test_a_panel_that_does_not_show_everything_fails_the_sweep_and_closes_nothing(rig: SweepRig) -> None:
     (elid,) = await rig.hold(1)
     await rig.change_upstream(elid, status=3)
@@ -215,6 +247,7 @@ async def test_a_panel_that_does_not_show_everything_fails_the_sweep_and_closes_
 
 
 async def test_refused_credentials_pause_the_account_and_a_paused_account_is_not_called(rig: SweepRig) -> None:
+    rig.rig.book = PostgresProviderOrders(rig.rig.pool, LONG_BREAKER)
     wrong = a_sweeper(rig.rig, rig.sweeps, client=a_client(rig.rig.sandbox, password="wrong"))
     for _ in range(2):
         sweep_id = await rig.sweeps.ask(ACCOUNT, SweepAsker.OPERATOR)

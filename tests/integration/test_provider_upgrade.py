@@ -27,8 +27,7 @@ from workers.provider.announcing import outcome_of
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.services]
 
-TODAY = MachineClock().now().date()
-PAID_UNTIL = TODAY + timedelta(days=100)
+PAID_UNTIL = MachineClock().now().date() + timedelta(days=100)
 KEY = license_id("ka", "00481516")
 
 
@@ -86,11 +85,14 @@ async def saga(database_url: str, tmp_path: Path) -> AsyncIterator[Saga]:
         await store.close()
 
 
-def periods_until(paid_until: date) -> int:
-    """Return how many periods a service needs that is ordered today: a license's last ten days are grace."""
-    periods = 1
-    while months_later(TODAY, periods) < paid_until - timedelta(days=10):
-        periods += 1
+def periods_from(ordered_on: date, paid_until: date) -> int:
+    """Return how many periods a service needs that is ordered then: a license's last ten days are grace.
+
+    Each period begins where the one before ended: what ended on 28 February goes on to 28 March.
+    """
+    reached, periods = months_later(ordered_on, 1), 1
+    while reached < paid_until - timedelta(days=10):
+        reached, periods = months_later(reached, 1), periods + 1
     return periods
 
 
@@ -100,8 +102,10 @@ async def test_after_an_upgrade_the_new_service_lasts_as_long_as_the_license_is_
     old = (await saga.license()).service
     upgrade = an_upgrade(product="ISPMGR6-PRO", expires_on=None)
 
+    before = CLOCK.now().date()
     await saga.ask(upgrade)
     await saga.until_settled()
+    after = CLOCK.now().date()
 
     upgraded = await saga.license()
     new = upgraded.service
@@ -110,11 +114,14 @@ async def test_after_an_upgrade_the_new_service_lasts_as_long_as_the_license_is_
     assert (upgraded.product, upgraded.expires_on) == ("ISPMGR6-PRO", PAID_UNTIL)
     assert new.expires_on is not None
     assert new.expires_on >= PAID_UNTIL - timedelta(days=10)
-    assert await saga.rig.charges_per_service() == {old.elid: 1, new.elid: periods_until(PAID_UNTIL)}
+    charged = await saga.rig.charges_per_service()
+    assert charged.keys() == {old.elid, new.elid}
+    assert charged[old.elid] == 1
+    assert charged[new.elid] in {periods_from(day, PAID_UNTIL) for day in (before, after)}
     deleted = {each["id"] for each in await saga.rig.sandbox.licenses() if each["status"] == 4}
     assert deleted == {old.elid}
 
     repeat = await saga.ask(upgrade)
     assert repeat.reply is not None
     assert repeat.reply.status is ReplyStatus.LICENSE_BODY
-    assert await saga.rig.charges_per_service() == {old.elid: 1, new.elid: periods_until(PAID_UNTIL)}
+    assert await saga.rig.charges_per_service() == charged

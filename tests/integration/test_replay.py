@@ -37,7 +37,10 @@ def numbers(records: Sequence[ConsumedRecord], license_id: str) -> list[int]:
 
 
 async def a_history(rig: IntakeRig) -> list[ConsumedRecord]:
-    """Two licenses with five events; all published."""
+    """Two licenses with five events; all published, and nobody left who publishes.
+
+    The relay takes what the license worker has not marked in time: some records may stand there twice.
+    """
     rig.start("license", "relay", "intake")
     await rig.purchase("00000001", "00000002")
     for place, (kind, number) in enumerate(
@@ -46,7 +49,8 @@ async def a_history(rig: IntakeRig) -> list[ConsumedRecord]:
         await rig.ask(a_request(kind, number, f"r{place}"))
         await rig.outcomes(place + 1)
     await rig.until("SELECT count(*) = 8 AND bool_and(published_at IS NOT NULL) FROM outbox")
-    return await rig.records(LICENSE_EVENTS, 8)
+    await rig.stop()
+    return await rig.everything(LICENSE_EVENTS)
 
 
 async def test_a_license_a_range_and_everything_are_published_again_byte_for_byte(
@@ -55,6 +59,7 @@ async def test_a_license_a_range_and_everything_are_published_again_byte_for_byt
     async with intake_rig(database_url, kafka_server, topic_prefix, tmp_path, shell) as rig:
         first = await a_history(rig)
         originals = {(record.key, record.value, record.headers) for record in first}
+        assert len(originals) == 8
         state = folded(first)
         assert state == {"ka:00000001": (3, "active"), "ka:00000002": (2, "terminated")}
         begin = await rig.database.fetchval("SELECT max(created_at) FROM outbox WHERE sequence IS NOT NULL")
@@ -70,12 +75,12 @@ async def test_a_license_a_range_and_everything_are_published_again_byte_for_byt
         every = await rig.keyway("replay", "--all", "--rate", "5")
         assert every.out.startswith("5 events of 2 licenses published again")
 
-        after = await rig.records(LICENSE_EVENTS, 8 + 2 + 1 + 5)
-        assert len(after) == 16
+        after = await rig.everything(LICENSE_EVENTS)
+        assert len(after) == len(first) + 2 + 1 + 5
         assert {(record.key, record.value, record.headers) for record in after} == originals
         assert folded(after) == state
-        assert numbers(after, "ka:00000001") == [1, 2, 3, 2, 3, 1, 2, 3]
-        assert numbers(after, "ka:00000002") == [1, 2, 2, 1, 2]
+        assert numbers(after, "ka:00000001") == [*numbers(first, "ka:00000001"), 2, 3, 1, 2, 3]
+        assert numbers(after, "ka:00000002") == [*numbers(first, "ka:00000002"), 2, 1, 2]
 
 
 async def test_what_was_never_published_is_left_to_the_relay_and_wrong_usage_is_told(

@@ -78,9 +78,10 @@ async def order_until_killed(sandbox: SandboxProcess) -> list[int]:
 
 
 async def test_answer_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk_is_ready = threading.Event()
+    disk_is_ready, disk_is_asked = threading.Event(), threading.Event()
 
     def slow_sync(descriptor: int) -> None:
+        disk_is_asked.set()
         disk_is_ready.wait(START_SECONDS)
         os.fsync(descriptor)
 
@@ -88,7 +89,7 @@ async def test_answer_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.Mon
         await rig.call("whoami")
         monkeypatch.setattr("keyway.sandbox.log.os.fdatasync", slow_sync)
         order = tasks.create_task(rig.order())
-        await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(disk_is_asked.wait, START_SECONDS)
         reader = tasks.create_task(rig.call("softexternal"))
         await asyncio.sleep(0.1)
         early = (order.done(), reader.done())

@@ -68,6 +68,17 @@ async def test_a_service_is_released_once_its_wind_down_is_over_and_nobody_asked
     assert await schedule.ending({"Other": TERMINATED_AT}, 10) == []
 
 
+async def test_the_release_of_a_service_does_not_stand_for_one_of_the_same_id_in_another_account(
+    database: OwnConnection, schedule: PostgresSchedule
+) -> None:
+    for number, account in (("00000001", "isplicense"), ("00000002", "second")):
+        service = f'{{"sku": "DNSMGR5", "elid": 7, "account": "{account}"}}'
+        await database.execute(LICENSE, number, "DNSMGR5", "terminated", date(2026, 12, 1), TERMINATED_AT, service)
+        await database.execute(END_ORDER, new_id(), number)
+
+    assert await schedule.ending({"DNSMGR5": TERMINATED_AT}, 10) == ["ka:00000002"]
+
+
 async def test_old_days_of_results_are_dropped_and_no_other(
     database: OwnConnection, schedule: PostgresSchedule
 ) -> None:

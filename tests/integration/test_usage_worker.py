@@ -46,8 +46,9 @@ async def test_counters_equal_an_independent_sum_through_kills_and_a_replay_chan
         workers = [rig.start_worker(), rig.start_worker()]
         slices = [events[start :: KILLS + 1] for start in range(KILLS + 1)]
         for kill in range(KILLS):
+            before = await rig.taken_in()
             await rig.publish(slices[kill])
-            await rig.until_busy(seconds=60)
+            await rig.until_busy(before, seconds=60)
             await asyncio.sleep(random.uniform(0, 0.3))
             workers[kill % 2].kill()
             workers[kill % 2] = rig.start_worker()
@@ -60,12 +61,12 @@ async def test_counters_equal_an_independent_sum_through_kills_and_a_replay_chan
         assert await rig.dead_letters() == []
 
         rig.stop_workers(signal.SIGTERM)
-        before = await rig.query(DIGEST)
+        digest = await rig.query(DIGEST)
         await rig.rewind()
         rig.start_worker()
         await rig.until_committed(seconds=PATIENCE_SECONDS)
-        assert await rig.query(DIGEST) == before
-        assert before[0]["events"] == EVENTS
+        assert await rig.query(DIGEST) == digest
+        assert digest[0]["events"] == EVENTS
 
 
 @pytest.mark.timeout(120)

@@ -128,14 +128,27 @@ class UsageRig:
             assert time.monotonic() < deadline, f"not within {seconds} s: {marks} of {ends}"
             await asyncio.sleep(0.1)
 
-    async def until_busy(self, *, seconds: float) -> None:
-        """Wait until events are being taken in."""
-        counting = "SELECT coalesce(sum(next_offset), 0) AS taken FROM usage_watermark"
-        (before,) = await self.query(counting)
+    async def taken_in(self) -> int:
+        """Return how many offsets the stored watermarks have passed."""
+        ((taken,),) = await self.query("SELECT coalesce(sum(next_offset), 0) FROM usage_watermark")
+        return int(taken)
+
+    async def until_busy(self, before: int, *, seconds: float) -> None:
+        """Wait until more is taken in than `before`, which is asked for before anything is published."""
         deadline = time.monotonic() + seconds
-        while await self.query(counting) == [before]:
+        while await self.taken_in() == before:
             assert time.monotonic() < deadline, f"nothing is taken in within {seconds} s"
             await asyncio.sleep(0.02)
+
+    async def until_watermark(self, partition: int, offset: int, *, seconds: float) -> None:
+        """Wait until the stored watermark of a partition is exactly `offset`."""
+        deadline = time.monotonic() + seconds
+        while True:
+            rows = await self.query("SELECT next_offset FROM usage_watermark WHERE partition = $1", partition)
+            if [row["next_offset"] for row in rows] == [offset]:
+                return
+            assert time.monotonic() < deadline, f"not within {seconds} s: {rows}, not {offset}"
+            await asyncio.sleep(0.1)
 
     async def until_committed(self, *, seconds: float) -> None:
         """Wait until the group's offsets are the ends of all partitions that hold anything."""

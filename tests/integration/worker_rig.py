@@ -7,8 +7,8 @@ the ids of the commands that it handled into FILE: for signals and sudden death.
 import asyncio
 import logging
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import NotLeaderForPartitionError
 from prometheus_client import CollectorRegistry
 
 from keyway.cli.topics import apply_topics
@@ -36,7 +37,14 @@ from shared.contracts.topics import (
     dead_letter_topic,
 )
 from shared.errors import UnavailableError
-from shared.kafka import ConsumedRecord, RecordProducer, command_producer, dead_letter_producer, reply_producer
+from shared.kafka import (
+    ConsumedRecord,
+    RecordMetadata,
+    RecordProducer,
+    command_producer,
+    dead_letter_producer,
+    reply_producer,
+)
 from shared.kafka_ending import cut_off
 from shared.settings import Settings
 from shared.telemetry.health import Readiness
@@ -49,14 +57,19 @@ from workers.license.subscriber import Surroundings, license_commands
 from workers.runtime.consumption import Consumption
 from workers.runtime.process import run_process
 
+LED_SECONDS = 20.0
+"""So long a loaded broker may take until it leads the partitions of a new topic."""
 CLOCK = MachineClock()
 SESSION_SECONDS = 3.0
+PUBLISH_ATTEMPTS_MAX = 5
 
 
 @dataclass
 class MemoryHandler:
     """Answers every command with a body that names it, remembers the order, and fails on demand."""
 
+    begun: int = 0
+    """Batches handed to it, finished or not."""
     handled: list[Envelope] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     open: asyncio.Event = field(default_factory=asyncio.Event)
@@ -68,6 +81,7 @@ class MemoryHandler:
         self.open.set()
 
     async def handle(self, received: Sequence[ReceivedCommand]) -> Sequence[Handled]:
+        self.begun += 1
         await self.open.wait()
         if self.unavailable_times:
             self.unavailable_times -= 1
@@ -145,6 +159,7 @@ class RunningWorker:
         self.task.cancel()
         with suppress(asyncio.CancelledError, BaseExceptionGroup):
             await self.task
+        await cut_off(consumer)  # what its parts had it connect again, before they ended too
 
     def sample(self, name: str, **labels: str) -> float:
         return self.registry.get_sample_value(name, labels) or 0.0
@@ -206,40 +221,62 @@ class Rig:
         partition: int | None = None,
     ) -> None:
         where = partition_of(key or b"", LICENSE_COMMANDS_PARTITIONS) if partition is None else partition
-        await (await self.producer.send(self.topic, value, key, partition=where, headers=headers))
+        clock = MachineClock()
+        ends = clock.monotonic() + LED_SECONDS
+        while True:
+            try:
+                await (await self.producer.send(self.topic, value, key, partition=where, headers=headers))
+            except NotLeaderForPartitionError:  # named leader of a new topic before it took it up: nothing was written
+                if clock.monotonic() > ends:
+                    raise
+            else:
+                return
 
     async def publish_many(self, commands: Sequence[LicenseCommand], slot: int | None = 5) -> list[Envelope]:
+        """Write commands; what is not acknowledged is written again, as any sender would."""
         envelopes = [an_envelope(command) for command in commands]
-        acks = []
-        for envelope in envelopes:
-            key = envelope.license_id.encode()
-            where = partition_of(key, LICENSE_COMMANDS_PARTITIONS)
-            headers = headers_of(envelope, slot)
-            acks.append(
-                await self.producer.send(self.topic, encode_envelope(envelope), key, partition=where, headers=headers)
-            )
-        await asyncio.gather(*acks)
-        return envelopes
+        left = envelopes
+        for _ in range(PUBLISH_ATTEMPTS_MAX):
+            acks = [await self._begin(envelope, slot) for envelope in left]
+            ends = await asyncio.gather(*acks, return_exceptions=True)
+            left = [envelope for envelope, end in zip(left, ends, strict=True) if isinstance(end, BaseException)]
+            if not left:
+                return envelopes
+        raise AssertionError(f"{len(left)} commands were not acknowledged")
 
-    async def replies(self, count: int, *, seconds: float = 10.0) -> dict[bytes, list[Reply]]:
+    async def _begin(self, envelope: Envelope, slot: int | None) -> asyncio.Future[RecordMetadata]:
+        key = envelope.license_id.encode()
+        where = partition_of(key, LICENSE_COMMANDS_PARTITIONS)
+        return await self.producer.send(
+            self.topic, encode_envelope(envelope), key, partition=where, headers=headers_of(envelope, slot)
+        )
+
+    async def replies(self, count: int, *, seconds: float = 25.0) -> dict[bytes, list[Reply]]:
         """Return the replies seen by correlation id once at least `count` askers have theirs."""
         found: dict[bytes, list[Reply]] = {}
-        async for record in self._records(self.prefix + LICENSE_REPLIES, LICENSE_REPLIES_PARTITIONS, seconds):
-            for correlation_id, reply in unpack_frames(record.value or b""):
-                found.setdefault(correlation_id, []).append(reply)
-            if len(found) >= count:
-                return found
+        async with aclosing(
+            self._records(self.prefix + LICENSE_REPLIES, LICENSE_REPLIES_PARTITIONS, seconds)
+        ) as records:
+            async for record in records:
+                for correlation_id, reply in unpack_frames(record.value or b""):
+                    found.setdefault(correlation_id, []).append(reply)
+                if len(found) >= count:
+                    return found
         raise AssertionError(f"only {len(found)} of {count} replies in {seconds} s")
 
-    async def dead_letters(self, count: int, *, seconds: float = 10.0) -> list[ConsumedRecord]:
+    async def dead_letters(self, count: int, *, seconds: float = 25.0) -> list[ConsumedRecord]:
         found: list[ConsumedRecord] = []
-        async for record in self._records(dead_letter_topic(self.topic), LICENSE_COMMANDS_PARTITIONS, seconds):
-            found.append(record)
-            if len(found) >= count:
-                return found
+        async with aclosing(
+            self._records(dead_letter_topic(self.topic), LICENSE_COMMANDS_PARTITIONS, seconds)
+        ) as records:
+            async for record in records:
+                found.append(record)
+                if len(found) >= count:
+                    return found
         raise AssertionError(f"only {len(found)} of {count} dead letters in {seconds} s")
 
-    async def _records(self, topic: str, partitions: int, seconds: float) -> AsyncIterator[ConsumedRecord]:
+    async def _records(self, topic: str, partitions: int, seconds: float) -> AsyncGenerator[ConsumedRecord, None]:
+        """Yield what stands on a topic; close it where reading ends, or its client outlives the test's question."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap,
             auto_offset_reset="earliest",
@@ -271,6 +308,13 @@ class Rig:
         finally:
             await consumer.stop()
         return {partition: offset for partition, offset in offsets.items() if offset is not None}
+
+    async def until_committed(self, count: int, *, seconds: float = 20.0) -> None:
+        """Wait until the group has committed so many records."""
+        ends = CLOCK.monotonic() + seconds
+        while (told := sum((await self.committed()).values())) != count:
+            assert CLOCK.monotonic() < ends, f"{told} of {count} records committed in {seconds} s"
+            await CLOCK.sleep(0.05)
 
 
 def surroundings(
@@ -323,7 +367,7 @@ def purchases(count: int, *, licenses: int | None = None) -> list[LicenseCommand
     return [a_purchase(number=f"{index % (licenses or count):08d}") for index in range(count)]
 
 
-async def until(condition: Any, *, what: str, seconds: float = 15.0, task: asyncio.Task[Any] | None = None) -> None:
+async def until(condition: Any, *, what: str, seconds: float = 25.0, task: asyncio.Task[Any] | None = None) -> None:
     ends = CLOCK.monotonic() + seconds
     while not condition():
         if task is not None and task.done():

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -45,11 +45,13 @@ def started_stack() -> Iterator[Stack]:
 
 
 @pytest_asyncio.fixture
-async def stack(started_stack: Stack) -> WholeStack:
+async def stack(started_stack: Stack, fresh_number: Iterator[int]) -> AsyncIterator[WholeStack]:
     """The session's stack, healed from whatever the test before did to it."""
-    whole = WholeStack(started_stack.state)
+    whole = WholeStack(started_stack.state, fresh_number)
     await whole.wait_until_healthy()
-    return whole
+    yield whole
+    if whole.stood_still:
+        await whole.wait_until_steady()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """The local stack's panel from the operator's side: its books, and what is to go wrong next."""
 
+import errno
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from keyway.sandbox.status import Status
 from tests.process.whole_stack import WholeStack
 
 
@@ -42,6 +45,11 @@ class PanelControl:
         body = {"match": match, "mode": mode, "phase": phase, "args": args, "times": None}
         await self.call("POST", "faults", body)
 
+    async def first(self, times: int, mode: str, *, func: str, phase: str, user: str) -> None:
+        """Let a fault strike the next calls of a user, so many of them and each for certain."""
+        body = {"match": {"func": func, "user": user}, "mode": mode, "phase": phase, "times": times}
+        await self.call("POST", "faults", body)
+
     async def calm(self) -> None:
         """Let nothing go wrong any more."""
         await self.call("DELETE", "faults")
@@ -54,6 +62,12 @@ class PanelControl:
         """Return every service."""
         return list((await self.call("GET", "state"))["licenses"])
 
+    async def forget_unpaid(self, server: str) -> None:
+        """Remove the services for the server with that IP address that nobody paid for."""
+        for each in await self.services():
+            if each["ip"] == server and each["status"] == Status.ORDERED:
+                await self.call("DELETE", f"licenses/{each['id']}")
+
 
 def files_with(needles: list[bytes], folder: Path, *, spared: set[str]) -> list[str]:
     """Return the files below `folder` that hold one of the needles; `spared` are names of files that may."""
@@ -62,9 +76,29 @@ def files_with(needles: list[bytes], folder: Path, *, spared: set[str]) -> list[
         if not path.is_file() or path.is_symlink() or path.name in spared:
             continue
         try:
-            content = path.read_bytes().rstrip(b"\0") + b"\0"  # Kafka's index files are mostly room to come
+            content = written_to(path)
         except OSError:
             continue  # gone meanwhile, or not ours to read
         if any(needle in content for needle in needles):
             found.append(str(path.relative_to(folder)))
     return found
+
+
+def written_to(path: Path) -> bytes:
+    """Return what was written to a file, one zero for each hole: the files of Kafka's indexes are mostly room to come.
+
+    Gigabytes of it; a search that read them all would take most of a minute.
+    """
+    parts: list[bytes] = []
+    with path.open("rb", buffering=0) as file:
+        at, end = 0, os.fstat(file.fileno()).st_size
+        while at < end:
+            try:
+                start = os.lseek(file.fileno(), at, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # no data behind this place
+                    break
+                raise
+            at = os.lseek(file.fileno(), start, os.SEEK_HOLE)
+            parts.append(os.pread(file.fileno(), at - start, start))
+    return b"\0".join(parts) + b"\0"

@@ -1,7 +1,10 @@
 """A partner as process tests need one: every request over a connection of its own, every answer kept as it is."""
 
+import asyncio
 import json
 import random
+import secrets
+import time
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from keyway.ka.http import Address, exchange, render
+from tests.process.whole_stack import ASK_AGAIN_SECONDS, SETTLED_SECONDS
 
 PATIENCE_SECONDS = 20.0
 ADMIN = "PLESK-12-WEB-ADMIN-1M"
@@ -82,8 +86,13 @@ class Partner:
         body: object = None,
         *,
         headers: Mapping[str, str | None] | None = None,
+        once: bool = False,
     ) -> Told:
-        """Send one request; a body that is not bytes is written as JSON. A header that is None is left out."""
+        """Send a request; a body that is not bytes is written as JSON. A header that is None is left out.
+
+        Unless it shall be sent `once`, it is repeated as a client does: when nothing was done, and when nobody knows
+        and a repeat cannot make a second key.
+        """
         sent = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
         lines: dict[str, str | None] = {"Authorization": self.authorization}
         if body is not None:
@@ -92,12 +101,18 @@ class Partner:
         base = self.base
         address = Address(host=base.host, port=base.port, path=base.path + path, encrypted=base.encrypted)
         given = {name: value for name, value in lines.items() if value is not None}
-        answer = await exchange(address, render(address, given, sent, method=method), timeout_seconds=PATIENCE_SECONDS)
-        return Told(answer.status, answer.headers, answer.body)
+        request = render(address, given, sent, method=method)
+        passing = {503} if method == "POST" and "Idempotency-Key" not in given else {503, 504}
+        deadline = time.monotonic() + SETTLED_SECONDS
+        while True:
+            answer = await exchange(address, request, timeout_seconds=PATIENCE_SECONDS)
+            if once or answer.status not in passing or time.monotonic() > deadline:
+                return Told(answer.status, answer.headers, answer.body)
+            await asyncio.sleep(ASK_AGAIN_SECONDS)
 
-    async def put(self, key: Key | int | str, body: object, query: str = "") -> Told:
+    async def put(self, key: Key | int | str, body: object, query: str = "", *, once: bool = False) -> Told:
         """Modify a key."""
-        return await self.call("PUT", f"/keys/{name(key)}{query}", body)
+        return await self.call("PUT", f"/keys/{name(key)}{query}", body, once=once)
 
     async def changed(self, key: Key | int | str, body: object) -> dict[str, Any]:
         """Modify a key and return its structure."""
@@ -115,9 +130,9 @@ class Partner:
 
     async def make(self, item: str = ADMIN, **members: object) -> Key:
         """Make a key."""
-        told = await self.call(
-            "POST", "/keys?return-key-state=1", {"items": [{"externalId": "S-1", "item": item}], **members}
-        )
+        document = {"items": [{"externalId": "S-1", "item": item}], **members}
+        named = {"Idempotency-Key": secrets.token_hex(8)}
+        told = await self.call("POST", "/keys?return-key-state=1", document, headers=named)
         assert told.status == 201, told
         structure = told.document
         identifiers = structure["keyIdentifiers"]

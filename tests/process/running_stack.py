@@ -16,8 +16,8 @@ from typing import Any
 from keyway.localstack.folders import CHECKOUT
 from keyway.localstack.processes import Identity, identify
 
-READY_SECONDS = 40.0
-STOP_SECONDS = 20.0
+READY_SECONDS = 120.0
+STOP_SECONDS = 120.0
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class RunningStack:
         old = self.pid(name)
         began = time.monotonic()
         os.kill(old, signal.SIGKILL)
-        await until(lambda: self.pid(name) != old and identify(self.pid(name)) is not None, seconds=10)
+        await until(lambda: self.pid(name) != old and identify(self.pid(name)) is not None, seconds=60)
         return time.monotonic() - began
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:

@@ -9,14 +9,18 @@ import pytest
 
 from keyway.ka.client import Exchange, Outcome
 from keyway.ka.history import contradictions
-from tests.process.whole_stack import BUDGET_SECONDS, WholeStack, load
+from tests.process.whole_stack import BUDGET_SECONDS, TEST_SECONDS, WholeStack, load
+from workers.runtime.watch import STALE_SECONDS
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(TEST_SECONDS)]
 
 BEFORE_SECONDS = 1.5
 HEALED_SECONDS = 10.0
+CAUGHT_UP_SECONDS = 3.0
+"""From the moment when every process says again that it is ready: where starting takes long, that is what heals."""
 AFTER_SECONDS = 2.0
-SLACK_SECONDS = 1.0
+SLACK_SECONDS = 3.0
+"""How late this process itself may be to see an answer, on a machine that is busy starting others."""
 UNSTARTED_OR_UNFINISHED = {None, 503, 504}
 
 EFFECTS = """
@@ -37,14 +41,16 @@ async def test_killed_process_is_healed_and_no_answer_was_false(
         await asyncio.sleep(BEFORE_SECONDS)
         acknowledged_before = sum(exchange.outcome is Outcome.OK for exchange in playing.history)
         killed_at = time.monotonic()
-        stack.kill(victim)
-        await asyncio.sleep(HEALED_SECONDS + AFTER_SECONDS)
+        await stack.kill(victim)
+        ready_at = await time_of_readiness(stack, killed_at)
+        healed_at = max(killed_at + HEALED_SECONDS, ready_at + CAUGHT_UP_SECONDS)
+        await asyncio.sleep(healed_at + AFTER_SECONDS - time.monotonic())
     history = playing.history
     assert acknowledged_before > 0, "no load before the kill"
     assert not contradictions(history)
-    late = [str(exchange) for exchange in unsettled(history) if exchange.sent_at > killed_at + HEALED_SECONDS]
-    assert not late, f"not healed {HEALED_SECONDS:g} s after the kill"
-    assert any(exchange.sent_at > killed_at + HEALED_SECONDS for exchange in history), "no load after the healing"
+    late = [str(exchange) for exchange in unsettled(history) if exchange.sent_at > healed_at]
+    assert not late, f"not healed {healed_at - killed_at:.1f} s after the kill"
+    assert any(exchange.sent_at > healed_at for exchange in history), "no load after the healing"
     odd = [str(exchange) for exchange in unsettled(history) if exchange.status not in UNSTARTED_OR_UNFINISHED]
     assert not odd, "in flight: a reset, 503 or 504, nothing else"
     slow = [str(exchange) for exchange in history if exchange.seconds > BUDGET_SECONDS + SLACK_SECONDS]
@@ -52,6 +58,13 @@ async def test_killed_process_is_healed_and_no_answer_was_false(
     last = max((exchange.sent_at for exchange in unsettled(history)), default=killed_at)
     print(f"{victim}: {len(history)} exchanges, {len(unsettled(history))} open, healed {last - killed_at:.1f} s after")
     await assert_one_effect_each(stack, history)
+
+
+async def time_of_readiness(stack: WholeStack, killed_at: float) -> float:
+    """Return when the stack was ready again, once that is news: workers believe in a lost server for a while."""
+    await asyncio.sleep(max(0.0, killed_at + STALE_SECONDS - time.monotonic()))
+    await stack.wait_until_ready()
+    return time.monotonic()
 
 
 def unsettled(history: list[Exchange]) -> list[Exchange]:

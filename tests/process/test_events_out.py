@@ -8,15 +8,14 @@ from typing import Any
 import asyncpg
 import orjson
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from shared.contracts.topics import LICENSE_EVENTS, LICENSE_EVENTS_PARTITIONS
-from tests.process.whole_stack import WholeStack, load, until
+from tests.process.whole_stack import SETTLED_SECONDS, TEST_SECONDS, WholeStack, load, until, whole_topic
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(TEST_SECONDS)]
 
 VICTIMS = ("license-0", "relay-0", "license-0", "relay-0")
-BETWEEN_KILLS_SECONDS = 5.0
+AT_WORK_SECONDS = 2.0
 UNCOUNTED = "SELECT count(*) FROM license WHERE published_sequence < sequence"
 TABLES = """
 SELECT license_id, sequence, product, status, suspended, expires_on, revision FROM license WHERE license_id = ANY($1)
@@ -29,15 +28,16 @@ async def test_every_event_is_published_in_sequence_through_kills_and_tells_what
     async with load(stack, fresh_number) as playing:
         await asyncio.sleep(1.0)
         for victim in VICTIMS:
-            stack.kill(victim)
-            await asyncio.sleep(BETWEEN_KILLS_SECONDS)
+            await stack.kill(victim)
+            await until(lambda victim=victim: stack.is_ready(victim), seconds=SETTLED_SECONDS, what=f"{victim} is back")
+            await asyncio.sleep(AT_WORK_SECONDS)
     await stack.wait_until_healthy()
     connection = await asyncpg.connect(stack.now().database)
 
     async def all_counted() -> bool:
         return await connection.fetchval(UNCOUNTED) == 0
 
-    await until(all_counted, seconds=30, what="every event is published and counted")
+    await until(all_counted, seconds=SETTLED_SECONDS, what="every event is published and counted")
     licenses = {f"ka:{dict(exchange.form)['PURCHASE_ID']}" for exchange in playing.history}
     rows = {row["license_id"]: row for row in await connection.fetch(TABLES, list(licenses))}
     await connection.close()
@@ -59,21 +59,8 @@ async def test_every_event_is_published_in_sequence_through_kills_and_tells_what
 
 async def events(bootstrap: str) -> list[dict[str, Any]]:
     """Return all public events with a sequence, in the order of each partition."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(LICENSE_EVENTS, number) for number in range(LICENSE_EVENTS_PARTITIONS)]
-        consumer.assign(partitions)
-        ends = await consumer.end_offsets(partitions)
-        found: list[dict[str, Any]] = []
-        missing = sum(ends.values())
-        while missing > 0:
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                missing -= len(records)
-                found += [event for record in records if "sequence" in (event := orjson.loads(record.value))]
-        return found
-    finally:
-        await consumer.stop()
+    records = await whole_topic(bootstrap, LICENSE_EVENTS, LICENSE_EVENTS_PARTITIONS)
+    return [event for record in records if "sequence" in (event := orjson.loads(record.value or b""))]
 
 
 def gaps(records: list[dict[str, Any]]) -> list[str]:

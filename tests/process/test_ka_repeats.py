@@ -15,9 +15,9 @@ import pytest
 from keyway.ka.client import Exchange
 from keyway.ka.forms import operation_form
 from shared.clock import MachineClock
-from tests.process.whole_stack import WholeStack, order
+from tests.process.whole_stack import TEST_SECONDS, WholeStack, order, settled
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(TEST_SECONDS)]
 
 PURCHASES = int(os.environ.get("TEST_PURCHASES", "300"))
 SENT_AT_MOST = 5
@@ -44,7 +44,7 @@ async def test_purchases_sent_many_times_at_once_have_one_effect_and_one_answer(
 
     async def buy(index: int) -> Exchange:
         async with gate:
-            return await administrators[index % 2].send(operation_form("PURCHASE", sendings[index]))
+            return await settled([administrators[index % 2]], operation_form("PURCHASE", sendings[index]))
 
     began_at = MachineClock().now().isoformat()
     exchanges = await asyncio.gather(*(buy(index) for index in range(len(sendings))))

@@ -15,13 +15,15 @@ import pytest
 from keyway.ka.http import Address, exchange, render
 from tests.process.openapi_cases import Case, Maker, faults, operations
 from tests.process.partner_client import MONITORING, PATIENCE_SECONDS, Partner
-from tests.process.whole_stack import WholeStack
+from tests.process.whole_stack import TEST_SECONDS, WholeStack
 
 CASES = int(os.environ.get("FUZZ_CASES", "400"))
 SEED = int(os.environ.get("FUZZ_SEED", str(secrets.randbelow(1_000_000))))
 AT_ONCE = 8
+REPEATS_MAX = 3
+"""What a request brings about comes each time; what a busy machine does, does not."""
 
-pytestmark = [pytest.mark.process, pytest.mark.asyncio, pytest.mark.timeout(120 + CASES // 10)]
+pytestmark = [pytest.mark.process, pytest.mark.asyncio, pytest.mark.timeout(TEST_SECONDS + CASES // 10)]
 
 
 def headers_of(case: Case, accounts: dict[str, list[str]]) -> dict[str, str]:
@@ -52,6 +54,10 @@ async def test_no_answer_is_outside_the_document(stack: WholeStack) -> None:
             if case.method == "HEAD":
                 return
             answer = await exchange(address, request, timeout_seconds=PATIENCE_SECONDS)
+            for _ in range(REPEATS_MAX):
+                if answer.status not in {503, 504}:
+                    break
+                answer = await exchange(address, request, timeout_seconds=PATIENCE_SECONDS)
         statuses[answer.status] += 1
         found.extend(
             f"seed {SEED}, case {number}: {fault}\n  {case}\n  {answer.status} {answer.body[:300]!r}"

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.process.partner_client import ADMIN, HOST, MONITORING, PACKS, PRO, SITES, Key, Partner, an_address
-from tests.process.whole_stack import WholeStack
+from tests.process.whole_stack import TEST_SECONDS, WholeStack
 
-pytestmark = [pytest.mark.process, pytest.mark.asyncio]
+pytestmark = [pytest.mark.process, pytest.mark.asyncio, pytest.mark.timeout(TEST_SECONDS)]
 
 MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 

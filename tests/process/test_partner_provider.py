@@ -16,11 +16,11 @@ from shared.database.pool import connected, open_pool
 from tests.process.panel import PanelControl
 from tests.process.partner_client import Partner, Told, an_address
 from tests.process.test_provider_saga import ORDERING, SOFTWARE, an_order, buy
-from tests.process.whole_stack import WholeStack, until
+from tests.process.whole_stack import TEST_SECONDS, WholeStack, until
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(TEST_SECONDS)]
 
-SECONDS = 90.0
+SECONDS = 150.0
 STATE = "?return-key-state=yes"
 
 
@@ -84,12 +84,12 @@ class Scene:
         (row,) = await self.rows("SELECT product, status, revision, service, key FROM license WHERE license_id = $1")
         return await self.partner.read(self.key_id), tuple(row), await self.events(), await self.services()
 
-    async def repeated(self) -> Told:
-        """Send the PUT as a client does that takes no answer for an unknown one, until it is answered."""
+    async def repeated(self, *, until: int = 200) -> Told:
+        """Send the PUT until its answer is known, as a client does; one with the status `until` is what is wanted."""
         ends = time.monotonic() + SECONDS
         while True:
-            told = await self.partner.put(self.key_id, self.change(), STATE)
-            if told.status not in {503, 504}:
+            told = await self.partner.put(self.key_id, self.change(), STATE, once=True)
+            if told.status == until or told.status not in {503, 504}:
                 return told
             assert time.monotonic() < ends, told
             await asyncio.sleep(0.2)
@@ -126,6 +126,7 @@ async def scene(stack: WholeStack, fresh_number: Iterator[int]) -> AsyncIterator
         finally:
             await owners.unlink("ka")
             await panel.calm()
+            await panel.forget_unpaid(server)  # no service without an order is to be left to those who compare
 
 
 async def assert_upgraded_once(scene: Scene, told: Told) -> None:
@@ -159,7 +160,7 @@ async def test_a_refusal_in_the_middle_of_a_modification_leaves_everything_as_be
         ("balance_exhausted", {"money": "payment_required"}, 503, "30052"),
     ):
         await scene.panel.often(mode, 1.0, func=ORDERING, phase="before", **args)
-        refused = await scene.partner.put(scene.key_id, scene.change(), STATE)
+        refused = await scene.repeated(until=status)
         await scene.panel.calm()
         assert refused.error[:2] == (status, type_)
         assert await scene.everything() == before
@@ -182,8 +183,8 @@ async def test_what_cannot_be_done_is_refused_before_anything_is_ordered(scene: 
 
 
 async def test_a_slow_panel_is_504_and_the_repeat_gets_the_answer(scene: Scene) -> None:
-    await scene.panel.often("slow", 1.0, func=ORDERING, phase="before", ms=8000)
-    first = await scene.partner.put(scene.key_id, scene.change(), STATE)
+    await scene.panel.often("slow", 1.0, func=ORDERING, phase="before", ms=10_000)
+    first = await scene.repeated(until=504)
     assert first.error[:2] == (504, "30053")
     assert int(first.headers["retry-after"]) > 0
     waiting = await scene.partner.read(scene.key_id)
@@ -197,7 +198,7 @@ async def test_workers_killed_between_order_and_confirmation_change_nothing_abou
         put = group.create_task(scene.repeated())
         await until(scene.is_sent, seconds=SECONDS, what="the order is with the panel")
         for name in ("license-0", "provider-0"):
-            scene.stack.kill(name)
+            await scene.stack.kill(name)
         await scene.panel.calm()
     await scene.stack.wait_until_healthy()
     await assert_upgraded_once(scene, put.result())

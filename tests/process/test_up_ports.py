@@ -1,6 +1,7 @@
 """Ports of the local stack: fixed ones in one scheme, taken ones refused naming the holder, free ones never shared."""
 
 import os
+import random
 import socket
 import sys
 from collections.abc import Iterator
@@ -14,9 +15,26 @@ from keyway.localstack.layout import Wanted, assign_ports
 from keyway.localstack.ports import PortReservations, holder_of
 from keyway.localstack.processes import LocalStackError
 from keyway.localstack.roles import WORKER_ROLES
-from tests.process.running_stack import launch
+from tests.process.running_stack import READY_SECONDS, launch
 
+BASES = range(13_000, 31_000)
+TRIES = 100
 WANTED = Wanted(gateways=2, workers={"license": 2}, own_kafka=True, own_postgres=True)
+
+
+def a_free_base() -> int:
+    """Return a base whose ports are all free: below those that the kernel gives to connections."""
+    bases = random.sample(BASES, TRIES)
+    for base in bases:
+        held = PortReservations()
+        try:
+            assign_ports(WANTED, base, held)
+        except LocalStackError:
+            continue
+        finally:
+            held.release()
+        return base
+    raise AssertionError(f"no base with free ports among {bases}")
 
 
 @pytest.fixture
@@ -27,8 +45,9 @@ def reservations() -> Iterator[PortReservations]:
 
 
 def test_default_base_gives_the_documented_ports_and_another_shifts_them_all(reservations: PortReservations) -> None:
-    shifted = assign_ports(WANTED, 8080 + 12_000, reservations).by_name
-    assert {name: port - 12_000 for name, port in shifted.items()} == {
+    base = a_free_base()
+    shifted = assign_ports(WANTED, base, reservations).by_name
+    assert {name: port - base + 8080 for name, port in shifted.items()} == {
         "gateway-0": 8080,
         "gateway-1": 8081,
         "gateway-0-admin": 8090,
@@ -66,13 +85,16 @@ def test_holder_of_a_taken_port_is_named(family: socket.AddressFamily) -> None:
 
 
 @pytest.mark.process
+@pytest.mark.timeout(READY_SECONDS + 60)
 def test_up_on_a_taken_fixed_port_fails_with_one_sentence_and_starts_nothing(tmp_path: Path) -> None:
+    base = a_free_base()  # or another port of the scheme could be taken, and be the one that is named
+    port = base + 9092 - 8080
     with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind(("127.0.0.1", port))
         server.listen()
-        port = server.getsockname()[1]
-        stack = launch(tmp_path / "state", port_base=port - (9092 - 8080))
-        assert stack.process.wait(20) == 1
+        stack = launch(tmp_path / "state", port_base=base)
+        assert stack.process.wait(READY_SECONDS) == 1
         assert stack.text().count("\n") == 1
         assert f"port {port} (wanted for kafka) is taken by pid {os.getpid()} ({sys.executable}" in stack.text()
         assert not (stack.state / "postgres").exists()

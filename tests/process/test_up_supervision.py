@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,17 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from keyway.localstack.processes import identify
-from tests.process.running_stack import RunningStack, launch, running, until
+from keyway.localstack.processes import Launch, LocalStackError, identify
+from keyway.localstack.supervisor import Stage, Supervisor
+from tests.process.running_stack import READY_SECONDS, RunningStack, launch, running, until
 
-pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(200)]
+pytestmark = [pytest.mark.asyncio, pytest.mark.process, pytest.mark.timeout(400)]
 
+PROMISED_SECONDS = 2.0
+TRIES = 3
+"""A supervisor that dawdles does so each time; a machine that is busy, now and then."""
+BACK_SECONDS = 60.0
+"""For a server or a process to answer again, recovery and a loaded machine included."""
 CHILDREN = ("gateway-0", "license-0", "postgres", "kafka")
 
 
@@ -32,12 +39,19 @@ async def connects(stack: RunningStack) -> bool:
     return True
 
 
-async def seconds_until_postgres_answers(stack: RunningStack) -> float:
-    began = time.monotonic()
+async def wait_until_postgres_answers(stack: RunningStack) -> None:
+    deadline = time.monotonic() + BACK_SECONDS
     while not await connects(stack):
-        assert time.monotonic() - began < 10
+        assert time.monotonic() < deadline, f"no PostgreSQL within {BACK_SECONDS:g} s"
         await asyncio.sleep(0.05)
-    return time.monotonic() - began
+
+
+async def killed_and_back(stack: RunningStack, name: str) -> None:
+    """Kill a child: its successor is there within the time that is promised, unless the machine itself is busy."""
+    seconds = [await stack.kill_child(name)]
+    while min(seconds) >= PROMISED_SECONDS and len(seconds) < TRIES:
+        seconds.append(await stack.kill_child(name))
+    assert min(seconds) < PROMISED_SECONDS, seconds
 
 
 def last_words(stack: RunningStack, name: str) -> dict[str, Any]:
@@ -62,19 +76,19 @@ async def test_killed_children_are_back_within_two_seconds_and_all_heals(tmp_pat
         assert (stack.state / "endpoints.json").stat().st_mode & 0o777 == 0o600
         others = {name: stack.pid(name) for name in ("gateway-1", "gateway-0", "license-0")}
         for name in ("postgres", "kafka"):
-            assert await stack.kill_child(name) < 2
+            await killed_and_back(stack, name)
         assert {name: stack.pid(name) for name in others} == others, "a server's death restarted its clients"
-        assert await seconds_until_postgres_answers(stack) < 5
-        await until(lambda: can_connect(stack.document()["kafka"]), seconds=10)
+        await wait_until_postgres_answers(stack)
+        await until(lambda: can_connect(stack.document()["kafka"]), seconds=BACK_SECONDS)
         admin = AIOKafkaAdminClient(bootstrap_servers=stack.document()["kafka"])
         await admin.start()
         await admin.close()
 
         address = stack.document()["admin"]
         for _ in range(3):
-            assert await stack.kill_child("gateway-0") < 2
-        await until(lambda: ask(address)["pid"] == stack.pid("gateway-0"), seconds=5)
-        assert await stack.kill_child("license-0") < 2
+            await killed_and_back(stack, "gateway-0")
+        await until(lambda: ask(address)["pid"] == stack.pid("gateway-0"), seconds=BACK_SECONDS)
+        await killed_and_back(stack, "license-0")
         assert stack.document()["gateway"][0] == "http://127.0.0.1:" + ask(address)["settings"]["KEYWAY_HTTP_PORT"]
 
 
@@ -92,7 +106,7 @@ async def test_killed_postmaster_leaves_no_backend_that_hinders_its_successor(tm
         assert frozen is not None
         os.kill(backend, signal.SIGSTOP)  # it cannot notice the death of the postmaster by itself
         await stack.kill_child("postgres")
-        assert await seconds_until_postgres_answers(stack) < 5
+        await wait_until_postgres_answers(stack)
         assert identify(backend) != frozen
         busy.terminate()
 
@@ -127,7 +141,7 @@ async def test_stop_goes_in_order_and_the_next_run_has_the_data(tmp_path: Path) 
         await connection.close()
         consumer = AIOKafkaConsumer("kept", bootstrap_servers=stack.document()["kafka"], auto_offset_reset="earliest")
         await consumer.start()
-        record = await asyncio.wait_for(consumer.getone(), 10)
+        record = await asyncio.wait_for(consumer.getone(), BACK_SECONDS)
         await consumer.stop()
         assert record.value == b"42"
 
@@ -143,7 +157,7 @@ async def test_killed_parent_leaves_no_orphan_and_the_next_start_is_clean(tmp_pa
         assert len(children) > len(CHILDREN)
         stack.process.kill()
         stack.process.wait()
-        assert await until(lambda: not any(identify(child.pid) == child for child in children), seconds=5) < 2
+        await until(lambda: not any(identify(child.pid) == child for child in children), seconds=BACK_SECONDS)
         with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
             await sleeper
         connection.terminate()
@@ -166,9 +180,9 @@ async def test_second_stack_on_a_state_folder_in_use_is_refused_and_elsewhere_it
     second = launch(tmp_path / "two")
     try:
         for stack in (first, second):
-            await until((stack.state / "endpoints.json").exists, seconds=60)
+            await until((stack.state / "endpoints.json").exists, seconds=READY_SECONDS)
         refused = launch(tmp_path / "one")
-        assert refused.process.wait(20) == 1
+        assert refused.process.wait(READY_SECONDS) == 1
         refused.output.rename(tmp_path / "refused.out")
         assert "is in use by another `keyway up`" in (tmp_path / "refused.out").read_text()
         assert first.pid("kafka"), "the refused one must not touch the files of the running one"
@@ -185,10 +199,27 @@ def listeners(stack: RunningStack) -> list[str]:
 
 async def test_child_that_cannot_start_ends_the_start_with_its_own_words(tmp_path: Path) -> None:
     stack = launch(tmp_path / "state", {"KEYWAY_LICENSE_ISSUER": "crash"})
-    assert stack.process.wait(60) == 1
+    assert stack.process.wait(READY_SECONDS) == 1
     assert "refused: license-0 keeps ending (exit status 1)" in stack.text()
     assert "this worker cannot start" in stack.text()
     assert stack.children() == []
+
+
+async def test_child_that_takes_long_to_fail_ends_the_start_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keyway.localstack.supervisor.QUICK_DEATH_SECONDS", 0.0)  # no death is quick now
+    failing = Launch(
+        name="license-0",
+        role="license",
+        command=(sys.executable, "-S", "-c", "raise SystemExit('this worker cannot start')"),
+        environment={},
+        log=tmp_path / "license-0.log",
+    )
+    with pytest.RaisesGroup(pytest.RaisesExc(LocalStackError, match=r"(?s)license-0 keeps ending.*cannot start")):
+        async with asyncio.timeout(BACK_SECONDS), asyncio.TaskGroup() as tasks:
+            supervisor = Supervisor(tasks, tmp_path / "record", say=print, on_change=lambda _: None)
+            supervisor.keep(failing, Stage.WORKERS)
 
 
 async def test_external_servers_are_used_instead_of_our_own(

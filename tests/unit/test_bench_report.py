@@ -55,6 +55,13 @@ def test_the_idle_goal_allows_two_milliseconds_over_both_baselines(system_ms: fl
     assert [goal.met for goal in goals("idle", SHAPE, cells)] == [met]
 
 
+@pytest.mark.parametrize(("hanging_ms", "met"), [(6.0, True), (6.1, False)])
+def test_the_idle_goal_holds_a_hanging_provider_to_the_latency_beside_it(hanging_ms: float, *, met: bool) -> None:
+    cells = [cell("S", 1, 9, p50_ms=5.0), cell("H", 1, 9, p50_ms=hanging_ms)]
+    assert [(goal.measured, goal.met) for goal in goals("idle", SHAPE, cells)] == [(hanging_ms / 5.0, met)]
+    assert "H/S p50_ms" in text("idle", SHAPE, cells)
+
+
 def test_the_text_names_every_contestant_ratio_goal_and_process() -> None:
     told = text("roundtrip", SHAPE, CELLS)
     for expected in ("1300 (1000-1500)", "S/B requests_per_second", "1.50", "met", "gateway-0 120", "load CPU"):

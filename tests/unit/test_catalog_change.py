@@ -64,6 +64,16 @@ def test_other_kind_model_or_provider_strands() -> None:
     assert kind.strands == ("kind changes from isv to key_item",)
 
 
+def test_another_account_for_tests_is_a_change_that_strands_nobody() -> None:
+    ordered = {
+        "sku": "A",
+        "provider": "isplicense",
+        "offer": {"order_function": "softexternal.order.param", "pricelist": 1},
+    }
+    (change,) = changes_between(catalog(ordered), catalog({**ordered, "test_provider_account": "sandbox"}))
+    assert (change.strands, change.details) == ((), ("test_provider_account: none -> sandbox",))
+
+
 def test_other_price_code_is_a_change_that_strands_nobody() -> None:
     def ordered(pricelist: int) -> Catalog:
         offer = {"order_function": "softexternal.order.param", "pricelist": pricelist}

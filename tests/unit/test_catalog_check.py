@@ -139,6 +139,7 @@ def test_document_with_every_member_becomes_the_product_it_describes() -> None:
             period_months=12,
             offer={**OFFER, "node_code": 274, "periods_months": [12, 0]},
             provider_account="second",
+            test_provider_account="for-tests",
         ),
         product(
             "High", model="reporting", provider="isplicense", counters=[{"name": "a", "kind": "level"}], offer=OFFER
@@ -153,6 +154,7 @@ def test_document_with_every_member_becomes_the_product_it_describes() -> None:
         counters=(Counter(name="sites", kind=CounterKind.INCREMENT),),
         period_months=12,
         provider_account="second",
+        test_provider_account="for-tests",
         offer=ProviderOffer(
             order_function="softexternal.order.param", pricelist=229, node_code=274, periods_months=(12, 0)
         ),
@@ -241,6 +243,16 @@ FAULTY_PRODUCTS = [
     (product(provider="isplicense", offer=OFFER, provider_account=["second"]), "provider_account: a list is not text"),
     (product(provider="isplicense", offer=OFFER, provider_account=""), "provider_account: empty"),
     (product(provider_account="second"), "provider_account 'second', but the provider is local"),
+    (product(provider="isplicense", offer=OFFER, test_provider_account="T"), "test_provider_account 'T'"),
+    (product(test_provider_account="isplicense"), "test_provider_account 'isplicense', but the provider is local"),
+    (
+        product(
+            provider="isplicense",
+            test_provider_account="isplicense",
+            offer={**OFFER, "order_function": "addition.order.param"},
+        ),
+        "test_provider_account 'isplicense', but a module is ordered where its parent's service is",
+    ),
     (
         product(
             provider="isplicense",

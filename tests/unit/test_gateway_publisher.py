@@ -35,9 +35,6 @@ class SmallBatch:
         self.values.append(value)
         return object()
 
-    def record_count(self) -> int:
-        return len(self.values)
-
 
 class HeldProducer:
     """Keeps what it is sent until the test acknowledges it."""

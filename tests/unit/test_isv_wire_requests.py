@@ -299,6 +299,22 @@ def test_a_previous_body_that_is_not_base64_stops_all_but_a_termination(text: st
     assert asked.command.previous_body is None
 
 
+def test_nothing_that_a_termination_does_not_need_hinders_it() -> None:
+    asked = read(
+        TERMINATE,
+        PREVIOUS_LICENSE_BODY="NCA4\x00",
+        REG_NAME="ж" * 101,
+        ACTIVATION_DATA="\x00",
+        APS_PROTOCOL_MODEL="22",
+        EXPIRY_DATE="tomorrow or so",
+    )
+    assert isinstance(asked, IsvRequest)
+    assert asked.unreadable_previous_body
+    assert asked.command == TerminateLicense(account="ka", number="00481516", product=None, test=None)
+    for field, wrong in (("PRODUCT_ID", "a\x00"), ("APS_TERMINATION_DATE", "31/04/2027"), ("PURCHASE_ID", "1\x00")):
+        assert reason(TERMINATE, **{field: wrong}).startswith(field)
+
+
 def test_a_plus_sign_unescaped_in_base64_is_repaired() -> None:
     asked = raw(b"APS_ACTION=TERMINATE&PURCHASE_ID=1&PREVIOUS_LICENSE_BODY=+/8=")
     assert isinstance(asked, IsvRequest)

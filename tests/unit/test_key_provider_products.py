@@ -10,7 +10,14 @@ from uuid import UUID
 import pytest
 
 from shared.contracts.commands import CloseUpstream, LicensingModel, RecordProviderOutcome, UpgradeLicense
-from shared.contracts.key_commands import Idempotency, KeyReference, ModifyKey, WantedActivation, WantedItem
+from shared.contracts.key_commands import (
+    Idempotency,
+    KeyReference,
+    ModifyKey,
+    TerminateKey,
+    WantedActivation,
+    WantedItem,
+)
 from shared.contracts.outcomes import PARTNER_ERROR_TYPES, RejectionCode
 from shared.contracts.replies import ReplyStatus
 from shared.database.provider_writes import OPEN_OPERATION
@@ -470,6 +477,21 @@ def test_a_termination_takes_effect_at_once_and_the_service_is_released_after_th
     due = decide(Case(license=ended), close, RULES, now=NOW + wind_down)
     assert early.releases == ()
     assert [(step.kind, step.elid) for step in due.releases] == [(StepKind.END, OLD)]
+
+
+@pytest.mark.parametrize(("asked_by", "waits"), [("partner", True), ("stranger", False)])
+def test_a_termination_of_a_key_that_the_provider_holds_up_stops_further_orders(asked_by: str, *, waits: bool) -> None:
+    on = lite(expires_on=date(2024, 6, 15))
+    begun = opened(decided(modify(on, items=PRO), on))
+    delete = TerminateKey(account=on.account, number=on.number, asked_by=asked_by)
+
+    decision = decided(delete, on, open=begun)
+
+    assert decision.answer == Waiting()
+    assert decision.open == replace(begun, termination_waits=waits), "who may not see a key hinders nothing about it"
+    ordered = told(replace(begun, termination_waits=waits), on, service_expires_on=date(2024, 4, 30))
+    assert (ordered.order is None) is waits
+    assert ("upgraded" in kinds(ordered)) is waits
 
 
 def test_local_changes_of_a_provider_product_wait_for_nobody() -> None:

@@ -45,6 +45,7 @@ from tests.key_builders import (
     refusal,
     structure,
 )
+from workers.license.key_questions import questions_of
 
 ATTACHED = ParentKey(license_id=K1_ID, key_id=20240317, activation_code=CODE_1)
 TO_K1 = {"parent": KeyReference(key_id=20240317)}
@@ -197,10 +198,10 @@ def test_activations_are_counted_by_the_month() -> None:
 @pytest.mark.parametrize(
     ("stored", "given", "field"),
     [
-        ({}, {"address": "no address"}, "ipAddressBinding"),
-        ({}, {"address": "203.0.113.0/24"}, "ipAddressBinding"),
-        ({}, {"restrict_address": True}, "restrictIPBinding"),
-        ({"address": "203.0.113.7"}, {"address": None, "restrict_address": True}, "restrictIPBinding"),
+        ({}, {"address": "no address"}, "address"),
+        ({}, {"address": "203.0.113.0/24"}, "address"),
+        ({}, {"restrict_address": True}, "restrict_address"),
+        ({"address": "203.0.113.7"}, {"address": None, "restrict_address": True}, "restrict_address"),
         ({}, {"nickname": "x" * 256}, "nickname"),
     ],
 )
@@ -246,6 +247,17 @@ def test_a_configuration_must_be_the_owners() -> None:
 )
 def test_an_unsuitable_parent_is_refused(parent: License) -> None:
     assert refusal(decided(modify(k2(), **TO_K1), k2(), parent)) == ("key_parent_unsuitable", {"parent": "20240317"})
+
+
+@pytest.mark.parametrize(
+    "number", [f"PLSK.{'9' * 200}.0000", "PLSK.9999999999999999", "PLSK.1", "EXT.20240317.0000", "x"]
+)
+def test_a_parents_number_that_no_key_can_have_is_refused_without_asking_the_database(number: str) -> None:
+    asked = modify(k2(), parent=KeyReference(key_number=number))
+    questions = questions_of([asked])
+    assert questions is not None
+    assert all(key_id < 2**63 for key_id in questions.key_ids)
+    assert refusal(decided(asked, k2(), k1())) == ("key_parent_unsuitable", {"parent": number})
 
 
 def test_a_base_key_or_the_key_itself_is_never_attached() -> None:

@@ -123,7 +123,7 @@ async def test_submit_waits_when_the_queue_is_full() -> None:
         assert lane.blocked_seconds > 0
         worker.may_work.set()
         worker.may_settle.set()
-        await asyncio.wait_for(submitting, 1)
+        await asyncio.wait_for(submitting, 30)
 
 
 async def test_queue_is_bounded_in_bytes_too() -> None:
@@ -137,7 +137,7 @@ async def test_queue_is_bounded_in_bytes_too() -> None:
         assert lane.queued_count <= 5
         worker.may_work.set()
         worker.may_settle.set()
-        await asyncio.wait_for(submitting, 1)
+        await asyncio.wait_for(submitting, 30)
 
 
 async def test_revoked_records_stay_unfinished_and_the_running_batch_counts() -> None:

@@ -12,6 +12,7 @@ from shared.contracts.codec import decode_envelope, encode_envelope
 from shared.contracts.commands import BodyDigest, LicenseCommand
 from shared.contracts.envelope import Envelope
 from shared.contracts.identifiers import CommandId, Fingerprint, LicenseId
+from shared.contracts.key_commands import TerminateKey
 from shared.contracts.replies import ReplyStatus
 from shared.domain.body import Claims
 from shared.domain.case import PastRevision, Rules
@@ -32,7 +33,7 @@ from tests.builders import (
 from tests.fakes.license_store import InMemoryLicenseStore
 from workers.license.case_file import ReceivedCommand
 from workers.license.handler import LicenseHandler
-from workers.license.sheet import Handled
+from workers.license.sheet import Handled, is_expired
 
 pytestmark = pytest.mark.asyncio
 
@@ -271,6 +272,16 @@ async def test_a_termination_past_its_deadline_still_runs() -> None:
 
     assert handled.reply is not None
     assert handled.reply.status is ReplyStatus.TERMINATED
+
+
+async def test_a_termination_of_a_key_past_its_deadline_still_runs() -> None:
+    """It may have stood in line behind an order for hours; its caller was told that it is not finished yet."""
+    bench = Bench()
+    moment = bench.clock.moment
+    delete = TerminateKey(account="ka", number="00481516", asked_by="ka")
+
+    assert not is_expired(an_envelope(delete, deadline_at=moment - timedelta(hours=1)), moment)
+    assert is_expired(an_envelope(a_purchase(), deadline_at=moment - timedelta(hours=1)), moment)
 
 
 async def test_a_command_without_deadline_always_runs() -> None:

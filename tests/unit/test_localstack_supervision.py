@@ -1,12 +1,14 @@
 """Rules of the local stack that need no process: pauses, texts, what a child gets to know, what a person sees."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
 from keyway.cli.up import TerminalNarrator, ready_text
 from keyway.localstack.endpoints import Endpoints, RunningProcess, write_endpoints
+from keyway.localstack.folders import found_state_folder
 from keyway.localstack.plan import Plan
 from keyway.localstack.processes import LocalStackError, identify, read_record, replace_file, write_record
 from keyway.localstack.stack import KEPT_LOG_BYTES_MAX, first_reason, put_long_logs_aside
@@ -82,6 +84,19 @@ def test_line_to_paste_does_not_depend_on_the_day(tmp_path: Path) -> None:
     lines = ready_text(ENDPOINTS.document([]), tmp_path, 3.21)
     pasted = [line for line in lines if line.startswith("curl")]
     assert pasted == [f"curl -sS -i -u ka:secret -d '{form}' http://127.0.0.1:8080/isv"]
+
+
+def test_the_keyway_command_is_printed_as_it_can_be_pasted(tmp_path: Path) -> None:
+    elsewhere = shlex.split(next(line for line in told(tmp_path) if " explain " in line))
+    usual = shlex.split(next(line for line in told(found_state_folder()) if " explain " in line))
+
+    assert elsewhere[-4:] == ["explain", "ka:10000001", "--state-dir", str(tmp_path)]
+    assert usual[-2:] == ["explain", "ka:10000001"], "the default place is found without being named"
+    assert Path(elsewhere[0]).is_file()
+
+
+def told(state: Path) -> list[str]:
+    return ready_text(ENDPOINTS.document([]), state, 3.21)
 
 
 def test_json_output_is_the_document_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from gateway.routes.partner_keys import PartnerEndpoint
 from gateway.routes.public import public_application
 from gateway.routes.whole_response import DateLine
 from gateway.server import PublicServer
+from gateway.wire.partner import WIRE_NAMES
 from gateway.wire.partner_errors import FaultType
 from shared.clock import MachineClock
 from shared.contracts.codec import encode_details, encode_key_plan
@@ -240,6 +241,13 @@ async def test_every_fault_of_the_gateway_has_a_row_in_the_catalog() -> None:
         "details": "Product configuration = 999.",
     }
     assert len(json.loads(problem(30022, {"item": "x" * 5000}).body)["details"]) < 1100
+
+
+@pytest.mark.parametrize(("member", "shown"), WIRE_NAMES.items())
+async def test_a_refused_member_is_told_as_requests_write_it(port: Port, member: KeyMember, shown: str) -> None:
+    port.bus.reply = Reply(ReplyStatus.REJECTED, b"key_value_invalid", encode_details({"field": member}))
+
+    assert json.loads((await port.ask(*PUT))[2])["details"] == f"Field = {shown}."
 
 
 async def test_all_key_rejections_have_a_type() -> None:

@@ -146,6 +146,24 @@ async def test_an_order_goes_to_the_account_that_the_catalog_names_and_what_foll
 
 
 @pytest.mark.asyncio
+@pytest.mark.parametrize(("test", "account"), [(True, "second"), (False, "isplicense"), (None, "isplicense")])
+async def test_a_test_order_and_its_upgrade_go_to_the_account_for_tests_and_real_ones_never(
+    *, test: bool | None, account: str
+) -> None:
+    named = {
+        sku: replace(CATALOG.products[sku], test_provider_account="second") for sku in ("ISPMGR6-LITE", "ISPMGR6-PRO")
+    }
+    catalog = Catalog(version=2, products={**CATALOG.products, **named})
+    upstream = Upheld(replace(rules(), catalog=catalog, provider_accounts=BOTH))
+    await upstream.ask_from(replace(LITE, test=test))
+    bought = upstream.open_order()
+    await upstream.confirm(bought, service_expires_on=MARCH, provider_account=account)
+    await upstream.ask_from(an_upgrade(product="ISPMGR6-PRO", test=test))
+
+    assert (bought.step.account, upstream.open_order().step.account) == (account, account)
+
+
+@pytest.mark.asyncio
 async def test_an_upgrade_into_another_account_releases_the_old_service_where_it_was_ordered() -> None:
     upstream = Upheld(with_accounts(BOTH, **PRO_IN_SECOND))
     await upstream.bought()

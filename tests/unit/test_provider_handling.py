@@ -15,6 +15,7 @@ from shared.domain.case import Rules
 from shared.domain.catalog import Counter, CounterKind
 from shared.domain.decide import LINE_MAX
 from shared.domain.effects import NewOrder
+from shared.domain.license import LicenseStatus
 from shared.domain.provider_operation import EndService, OrderModule, OrderSoftware, RenewService, SetNodes
 from shared.domain.provisioning import StepKind
 from shared.domain.term import months_later
@@ -181,15 +182,140 @@ async def test_the_line_stops_at_the_next_operation_that_needs_the_provider() ->
     upstream = Upstream()
     await upstream.ask_from(LITE)
     await upstream.ask_from(a_renew(product="ISPMGR6-LITE"))
-    await upstream.ask_from(a_terminate(product="ISPMGR6-LITE"), upstream.address())
+    behind = upstream.address()
+    await upstream.ask_from(a_renew(product="ISPMGR6-LITE", expires_on=APRIL + timedelta(days=1)), behind)
 
     first = await upstream.confirm(upstream.open_order(), service_expires_on=date(2027, 3, 5))
     prolong = upstream.open_order()
-    second = await upstream.confirm(prolong, service_expires_on=date(2027, 4, 5))
+    second = await upstream.confirm(prolong, service_expires_on=date(2027, 4, 7))
 
     assert first.others == ()
     assert isinstance(prolong.operation, RenewService)
-    assert [reply.status for _, reply in second.others] == [ReplyStatus.TERMINATED]
+    assert [(address, reply.status) for address, reply in second.others] == [(behind, ReplyStatus.LICENSE_BODY)]
+
+
+async def test_what_stands_in_line_before_a_termination_orders_nothing_any_more() -> None:
+    upstream = Upstream()
+    renewer, ender = upstream.address(), upstream.address()
+    await upstream.ask_from(LITE)
+    await upstream.ask_from(a_renew(product="ISPMGR6-LITE"), renewer)
+    await upstream.ask_from(a_terminate(product="ISPMGR6-LITE"), ender)
+
+    done = await upstream.confirm(upstream.open_order(), service_expires_on=date(2027, 3, 5))
+
+    assert {address: reply.meta for address, reply in done.others if address == renewer} == {
+        renewer: b"provider_unavailable"
+    }
+    assert {address: reply.status for address, reply in done.others}[ender] is ReplyStatus.TERMINATED
+    assert [order.step.kind for order in upstream.store.tables.orders.values()] == [StepKind.ORDER]
+
+
+async def test_periods_of_an_upgrade_are_not_paid_any_more_once_a_termination_waits() -> None:
+    upstream = Upstream()
+    await upstream.bought()
+    await upstream.ask_from(an_upgrade(product="ISPMGR6-PRO"), upstream.address())
+    await upstream.confirm(upstream.open_order(), service_id=50001, service_expires_on=date(2027, 1, 5))
+    paying = upstream.open_order()
+    ender = upstream.address()
+    await upstream.ask_from(a_terminate(product="ISPMGR6-PRO"), ender)
+
+    done = await upstream.confirm(paying, service_id=50001, service_expires_on=date(2027, 2, 5))
+
+    assert isinstance(paying.operation, RenewService)
+    assert (ender, ReplyStatus.TERMINATED) in [(address, reply.status) for address, reply in done.others]
+    kinds = [order.step.kind for order in upstream.store.tables.orders.values()]
+    assert kinds == [StepKind.ORDER, StepKind.ORDER, StepKind.PROLONG, StepKind.END], "the one in flight, and no more"
+    (kept,) = upstream.store.tables.licenses.values()
+    assert kept.license.service is not None
+    assert (kept.license.service.elid, kept.license.service.expires_on) == (50001, date(2027, 2, 5))
+    assert upstream.store.tables.attention == []
+
+
+async def test_a_period_that_a_termination_canceled_is_nothing_for_people() -> None:
+    upstream = Upstream()
+    await upstream.bought()
+    await upstream.ask_from(an_upgrade(product="ISPMGR6-PRO"))
+    await upstream.confirm(upstream.open_order(), service_id=50001, service_expires_on=date(2027, 1, 5))
+    await upstream.ask_from(a_terminate(product="ISPMGR6-PRO"))
+
+    await upstream.confirm(upstream.open_order(), confirmed=False, refusal="canceled")
+
+    assert upstream.store.tables.attention == []
+    (kept,) = upstream.store.tables.licenses.values()
+    assert kept.license.status is LicenseStatus.TERMINATED
+
+
+async def test_a_renewal_of_several_periods_stops_at_the_one_in_flight_when_a_termination_waits() -> None:
+    upstream = Upstream()
+    await upstream.bought()
+    renewer = upstream.address()
+    await upstream.ask_from(a_renew(product="ISPMGR6-LITE", expires_on=date(2027, 6, 20)), renewer)
+    await upstream.ask_from(a_terminate(product="ISPMGR6-LITE"))
+
+    done = await upstream.confirm(upstream.open_order(), service_expires_on=date(2027, 4, 15))
+
+    assert [(address, reply.meta) for address, reply in done.others if address == renewer] == [
+        (renewer, b"provider_unavailable")
+    ]
+    assert upstream.store.tables.open == {}
+    assert len(upstream.store.tables.orders) == 2
+    (kept,) = upstream.store.tables.licenses.values()
+    assert kept.license.status is LicenseStatus.TERMINATED
+    assert kept.license.service is not None
+    assert kept.license.service.expires_on == date(2027, 4, 15)
+
+
+async def test_a_termination_that_will_be_refused_hinders_nothing() -> None:
+    upstream = Upstream()
+    await upstream.bought()
+    await upstream.ask_from(a_renew(product="ISPMGR6-LITE", expires_on=date(2027, 5, 15)), upstream.address())
+
+    await upstream.ask_from(a_terminate(product="ISPMGR6-LITE", test=True), upstream.address())
+    await upstream.confirm(upstream.open_order(), service_expires_on=date(2027, 4, 15))
+
+    assert upstream.store.tables.canceled_orders == set()
+    assert upstream.open_order().step.kind is StepKind.PROLONG, "the second period of the renewal"
+
+
+async def test_a_period_is_not_paid_when_the_panel_counted_further_than_the_calendar() -> None:
+    upstream = Upstream()
+    await upstream.bought(until=date(2027, 1, 5))
+    asker = upstream.address()
+    await upstream.ask_from(a_renew(product="ISPMGR6-LITE", expires_on=MARCH), asker)
+    first = upstream.open_order()
+
+    done = await upstream.confirm(first, service_expires_on=date(2027, 3, 6))  # it was suspended: renewed from today
+
+    assert [address for address, _ in done.others] == [asker]
+    assert [order.step.kind for order in upstream.store.tables.orders.values()] == [StepKind.ORDER, StepKind.PROLONG]
+
+
+async def test_a_license_that_outlasts_its_service_after_all_periods_paid_at_once_is_for_people() -> None:
+    upstream = Upstream()
+    await upstream.bought(until=date(2027, 3, 5))
+    await upstream.ask_from(a_renew(product="ISPMGR6-LITE", expires_on=date(2028, 8, 15)))
+    reached = date(2027, 3, 5)
+
+    while upstream.store.tables.open:
+        reached = months_later(reached, 1)
+        await upstream.confirm(upstream.open_order(), service_expires_on=reached)
+
+    assert reached == date(2028, 3, 5), "no more than twelve at once"
+    (told,) = upstream.store.tables.attention
+    assert b"service_differs" in told.value
+    assert b"ends 2028-03-05, its license lasts until 2028-08-15" in told.value
+
+
+async def test_each_period_is_asked_for_from_the_day_that_the_one_before_it_reached() -> None:
+    upstream = Upstream()
+    await upstream.bought(until=date(2027, 1, 5))
+    await upstream.ask_from(a_renew(product="ISPMGR6-LITE", expires_on=MARCH))
+
+    await upstream.confirm(upstream.open_order(), service_expires_on=date(2027, 2, 2))
+
+    operation = upstream.open_order().operation
+    assert isinstance(operation, RenewService)
+    assert operation.expires_before == date(2027, 2, 2)
 
 
 class MeteredRules:

@@ -102,11 +102,11 @@ async def test_who_asks_during_a_read_waits_for_the_next_one_together() -> None:
     shared = SharedRead(read)
     async with asyncio.TaskGroup() as group:
         first = group.create_task(shared.fresh())
-        await asyncio.sleep(0.01)
+        await until(lambda: len(reads) == 1)
         later = [group.create_task(shared.fresh()) for _ in range(5)]
         await asyncio.sleep(0.01)
         reads[0].set()
-        await asyncio.sleep(0.01)
+        await until(lambda: len(reads) == 2)
         reads[1].set()
     assert first.result() == 0
     assert [task.result() for task in later] == [1] * 5, "a read that was under way may have missed something"
@@ -125,7 +125,7 @@ async def test_a_canceled_or_failed_read_is_made_again_for_those_who_wait() -> N
 
     shared = SharedRead(read)
     first = asyncio.ensure_future(shared.fresh())
-    await asyncio.sleep(0.01)
+    await until(lambda: bool(answers))
     second = asyncio.ensure_future(shared.fresh())
     await asyncio.sleep(0.01)
     first.cancel()

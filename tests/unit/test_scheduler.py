@@ -21,7 +21,13 @@ from shared.telemetry.health import Readiness
 from shared.telemetry.metrics import SchedulerMetrics
 from workers.scheduler.due import SWEEPS_KEPT_DAYS, Recently, first_day_kept, latest_day_over, wind_downs_over
 from workers.scheduler.ports import DueOrder, DueSweep
-from workers.scheduler.scheduler import ASK_AGAIN_SECONDS, FORGET_NAMES_SECONDS, NAMES_MAX, Scheduler
+from workers.scheduler.scheduler import (
+    ASK_AGAIN_SECONDS,
+    FORGET_NAMES_SECONDS,
+    NAMES_MAX,
+    OVERDUE_SECONDS,
+    Scheduler,
+)
 
 NOW = datetime(2026, 11, 22, 9, 30, tzinfo=UTC)
 CATALOG = Catalog(
@@ -106,6 +112,8 @@ class World:
     ended: list[LicenseId] = field(default_factory=list)
     rung: list[UUID] = field(default_factory=list)
     rung_for_sweeps: list[tuple[str, UUID]] = field(default_factory=list)
+    overdue_looks: list[tuple[float, float]] = field(default_factory=list)
+    """When overdue orders were looked for, and how old they had to be."""
     sent: list[LicenseCommand] = field(default_factory=list)
     forgotten: list[date] = field(default_factory=list)
     names: int = 0
@@ -127,6 +135,10 @@ class World:
     async def ring(self, *, orders_max: int, again_seconds: float) -> Sequence[DueOrder]:
         taken, self.due = self.due[:orders_max], self.due[orders_max:]
         return taken
+
+    async def tell(self, *, after_seconds: float, orders_max: int) -> int:
+        self.overdue_looks.append((self.seconds, after_seconds))
+        return 0
 
     async def lapsing(self, last_day: date, limit: int) -> list[LicenseId]:
         return self.lapsed[:limit]
@@ -180,6 +192,7 @@ class World:
         scheduler = Scheduler(
             schedule=self,
             orders=self,
+            overdue=self,
             sweeps=self.sweeps,
             patrol_seconds=60.0,
             post=self,
@@ -232,6 +245,19 @@ async def test_names_older_than_30_days_are_forgotten_in_bounded_batches_until_n
     world.stop.clear()
     await world.play(1.0)
     assert [count for _, _, count in world.batches[3:]] == [0]
+
+
+@pytest.mark.asyncio
+async def test_orders_that_nothing_moves_on_are_looked_for_every_minute() -> None:
+    world = World()
+
+    await world.play(130.0)
+
+    assert [(round(at - 1000.0, -1), age) for at, age in world.overdue_looks] == [
+        (0.0, OVERDUE_SECONDS),
+        (60.0, OVERDUE_SECONDS),
+        (120.0, OVERDUE_SECONDS),
+    ]
 
 
 @pytest.mark.asyncio

@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 
 import orjson
 import pytest
+from prometheus_client import CollectorRegistry
 
-from shared.telemetry.health import Readiness
+from shared.errors import ConfigurationError
+from shared.telemetry.health import Readiness, ops_application, serve_ops
 
 
 @dataclass
@@ -75,3 +77,21 @@ def test_probe_name_is_taken_once() -> None:
 
     with pytest.raises(ValueError, match="kafka"):
         readiness.probe("kafka", stale_after_seconds=5)
+
+
+@pytest.mark.asyncio
+async def test_an_admin_port_that_is_taken_is_told_as_a_wrong_setting() -> None:
+    application = ops_application(Readiness(StillClock()), CollectorRegistry())
+    second = ops_application(Readiness(StillClock()), CollectorRegistry())
+
+    async with serve_ops(application, "127.0.0.1", 0) as port:
+        with pytest.raises(ConfigurationError, match=rf"127\.0\.0\.1:{port} .*KEYWAY_ADMIN_PORT"):
+            async with serve_ops(second, "127.0.0.1", port):
+                pass
+
+
+@pytest.mark.asyncio
+async def test_what_fails_while_the_admin_port_is_open_is_not_blamed_on_the_port() -> None:
+    with pytest.raises(ConnectionResetError):
+        async with serve_ops(ops_application(Readiness(StillClock()), CollectorRegistry()), "127.0.0.1", 0):
+            raise ConnectionResetError

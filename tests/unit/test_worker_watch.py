@@ -81,3 +81,20 @@ async def test_a_coordinator_that_is_lost_while_the_broker_answers_ends_the_proc
 async def test_a_broker_that_is_away_or_well_ends_nothing(broker: Broker) -> None:
     with pytest.raises(TimeEndedError):
         await watching(broker, QuickClock())._watch_kafka()
+
+
+async def test_a_broker_that_was_away_for_long_has_its_whole_time_to_find_a_coordinator() -> None:
+    clock = QuickClock(ends_after=20 * COORDINATOR_LOST_SECONDS)
+    broker = Broker(coordinator=False, plain=False)
+    away = 3 * COORDINATOR_LOST_SECONDS
+
+    async def topics() -> set[str]:
+        if clock.seconds < away:
+            raise KafkaConnectionError
+        return set()
+
+    broker.topics = topics  # type: ignore[method-assign]  # comes back while the watch looks on
+    with pytest.raises(PartDiedError, match="coordinator"):
+        await watching(broker, clock)._watch_kafka()
+
+    assert away + COORDINATOR_LOST_SECONDS < clock.seconds < away + COORDINATOR_LOST_SECONDS + 5

@@ -8,7 +8,6 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from shared.domain.case import Policy
-from shared.errors import ConfigurationError
 from shared.kafka import RecordProducer, start_client
 from shared.kafka_ending import stop_client
 from shared.settings import Settings
@@ -24,13 +23,7 @@ async def open_admin_port(
 ) -> None:
     """Serve health and metrics until the stack unwinds. Raises `ConfigurationError` for a port that is taken."""
     host, port = settings.admin_host, settings.admin_port
-    try:
-        bound = await stack.enter_async_context(serve_ops(ops_application(readiness, registry), host, port))
-    except OSError as error:
-        raise ConfigurationError(
-            f"the admin port {host}:{port} cannot be opened ({error.strerror or type(error).__name__}): "
-            "set KEYWAY_ADMIN_PORT to a free one"
-        ) from None
+    bound = await stack.enter_async_context(serve_ops(ops_application(readiness, registry), host, port))
     log.info("worker.admin_port.opened", host=host, port=bound)
 
 

@@ -16,6 +16,7 @@ from shared.contracts.topics import (
 from shared.database.catalogs import PostgresCatalogs
 from shared.database.pool import open_pool
 from shared.database.provider_orders import PostgresProviderOrders
+from shared.database.provider_overdue import PostgresOverdueOrders
 from shared.database.provider_sweeps import PostgresProviderSweeps
 from shared.database.schedule import PostgresSchedule
 from shared.kafka import (
@@ -53,6 +54,7 @@ async def run_scheduler(settings: Settings, stop: asyncio.Event) -> None:
         scheduler = Scheduler(
             schedule=schedule,
             orders=PostgresProviderOrders(pool),
+            overdue=PostgresOverdueOrders(pool),
             sweeps=PostgresProviderSweeps(pool),
             patrol_seconds=settings.provider_drift_patrol_seconds,
             post=KafkaPost(producer=producer, topic_prefix=settings.topic_prefix, clock=clock),

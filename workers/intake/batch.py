@@ -24,7 +24,7 @@ from shared.contracts.outcomes import RejectionCode
 from shared.contracts.topics import LICENSE_COMMANDS
 from shared.domain.effects import OutboxEvent
 from shared.domain.intake import KnownRequest, NewRequest, PublicRequest
-from shared.errors import ConflictError, InvalidRecordError, StoreRefusedError, UnavailableError
+from shared.errors import InvalidRecordError, StoreRefusedError
 from shared.kafka import ConsumedRecord
 from shared.telemetry.metrics import IntakeMetrics, Phase, RetriedStep, WorkerMetrics
 from workers.intake.commands_out import CommandsOut
@@ -32,6 +32,7 @@ from workers.intake.ports import RequestLog
 from workers.intake.translate import translate
 from workers.runtime.backoff import delay_seconds
 from workers.runtime.dead_letters import DeadLetters
+from workers.runtime.patience import until_done
 from workers.runtime.record_headers import require_text_headers
 from workers.runtime.shipment import Parcel, Shipment
 
@@ -87,7 +88,7 @@ class IntakeBatchWorker:
         if not requests:
             return {}
         try:
-            return await self._until_done(partial(self._remembered, requests), is_stale)
+            return await self._until_done(partial(self._remembered, requests), is_stale, len(requests))
         except StoreRefusedError as refused:
             if len(requests) == 1:
                 return {requests[0].key: InvalidRecordError("not_storable", str(refused))}
@@ -169,28 +170,20 @@ class IntakeBatchWorker:
                 await self.clock.sleep(delay_seconds(attempt, self.chance()))
             if left and is_stale():
                 return False
-        return not commands or await self._until_done(partial(self._noted, commands.keys()), is_stale) is True
+        if not commands:
+            return True
+        return await self._until_done(partial(self._noted, commands.keys()), is_stale, len(commands)) is True
 
     async def _noted(self, keys: Collection[Key]) -> bool:
         await self.requests.hand_over(keys, self.clock.now())
         return True
 
     async def _until_done(
-        self, action: Callable[[], Awaitable[Outcome]], is_stale: Callable[[], bool]
+        self, action: Callable[[], Awaitable[Outcome]], is_stale: Callable[[], bool], count: int
     ) -> Outcome | None:
-        """Return what `action` returns, tried until the database answers; None when the records were taken away."""
-        attempt = 0
-        while True:
-            try:
-                return await action()
-            except (UnavailableError, ConflictError) as error:
-                attempt += 1
-                self.worker_metrics.retries[RetriedStep.HANDLE].inc()
-                if attempt % LOG_EVERY_ATTEMPTS == 1:
-                    log.warning("worker.batch.failed", detail=error, attempt=attempt)
-            if is_stale():
-                return None
-            await self.clock.sleep(delay_seconds(attempt, self.chance()))
+        return await until_done(
+            action, is_stale, count=count, clock=self.clock, chance=self.chance, metrics=self.worker_metrics
+        )
 
 
 def read_record(record: ConsumedRecord) -> Reading:

@@ -6,26 +6,26 @@ nobody can read, or that the handler itself trips over, is set aside and never h
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import structlog
 
 from shared.clock import SystemClock
 from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
-from shared.errors import InvalidRecordError, KeywayError, UnavailableError
+from shared.errors import InvalidRecordError, KeywayError
 from shared.kafka import ConsumedRecord
-from shared.telemetry.metrics import Phase, RetriedStep, WorkerMetrics
+from shared.telemetry.metrics import Phase, WorkerMetrics
 from workers.license.case_file import ReceivedCommand
 from workers.license.decoding import Arrival, read_record
 from workers.license.replies import ReplyOffice
 from workers.license.sheet import Handled
-from workers.runtime.backoff import delay_seconds
 from workers.runtime.dead_letters import DeadLetters
+from workers.runtime.patience import until_done
 from workers.runtime.shipment import Parcel, Shipment
 
 HANDLER_FAULTS_MAX = 16
 """Commands set aside because our own code tripped over them; beyond, the process ends: it is not the commands."""
-LOG_EVERY_ATTEMPTS = 10
 
 log = structlog.get_logger()
 
@@ -83,22 +83,20 @@ class CommandBatchWorker:
     async def _handle(
         self, commands: Sequence[ReceivedCommand], is_stale: Callable[[], bool]
     ) -> Sequence[Handled] | None:
-        attempt = 0
-        while commands:
-            try:
-                return await self.handler.handle(commands)
-            except UnavailableError as error:
-                attempt += 1
-                self.metrics.retries[RetriedStep.HANDLE].inc()
-                if attempt % LOG_EVERY_ATTEMPTS == 1:
-                    log.warning("worker.batch.failed", detail=error, attempt=attempt, commands=len(commands))
-            except Exception:
-                log.exception("worker.handler.tripped", commands=len(commands))
-                return await self._handle_apart(commands, is_stale)
-            if is_stale():
-                return None
-            await self.clock.sleep(delay_seconds(attempt, self.chance()))
-        return ()
+        if not commands:
+            return ()
+        try:
+            return await until_done(
+                partial(self.handler.handle, commands),
+                is_stale,
+                count=len(commands),
+                clock=self.clock,
+                chance=self.chance,
+                metrics=self.metrics,
+            )
+        except Exception:
+            log.exception("worker.handler.tripped", commands=len(commands))
+            return await self._handle_apart(commands, is_stale)
 
     async def _handle_apart(
         self, commands: Sequence[ReceivedCommand], is_stale: Callable[[], bool]

@@ -40,6 +40,7 @@ from shared.domain.effects import (
     StoredReply,
     UsageReport,
     WaitingCommand,
+    lone_root,
 )
 from shared.domain.events import LicenseEvent
 from shared.domain.key_owners import OwnerBook
@@ -121,6 +122,8 @@ class CaseFile:
     """Those commands, where they may go on in this batch."""
     usage: UsageOnFile | None = None
     _open_touched: bool = False
+    _termination_waits: bool = False
+    """A termination stands in line; also after the operation ended, until its turn has come."""
 
     @classmethod
     def of(
@@ -139,6 +142,7 @@ class CaseFile:
             file.open_version_read = open_operation.version
             file.addresses = list(open_operation.addresses)
             file.in_line = open_operation.in_line
+            file._termination_waits = open_operation.operation.termination_waits
         if stored is None:
             return file
         return replace(
@@ -181,6 +185,7 @@ class CaseFile:
             named=self._settled_name(case, decision, desk) or name_of(envelope.command, decision.answer, reply),
         )
         self._join(received, decision)
+        self._mind_termination(envelope.command)
         return Handling(effect, decision, told)
 
     def foresee(self, envelope: Envelope, desk: Desk, beside: Beside) -> tuple[Decision, StoredReply]:
@@ -249,6 +254,7 @@ class CaseFile:
             history=tuple(self.history),
             open=self.open,
             in_line=self.in_line,
+            termination_waits=self._termination_waits,
             server_data=server_data_of(command, desk.rules.catalog),
             parent=beside.parent,
             usage=self.usage,
@@ -326,8 +332,17 @@ class CaseFile:
         return self.line.pop(0)
 
     def _canceled(self, command: LicenseCommand, decision: Decision) -> UUID | None:
+        """Return the order that nobody wants any more since `command` stands in line to end the license."""
         is_waiting_end = isinstance(command, TerminateLicense | TerminateKey) and isinstance(decision.answer, Waiting)
-        return self.open.order_id if is_waiting_end and self.open is not None else None
+        is_to_end = self.open is not None and self.open.termination_waits
+        return self.open.order_id if is_waiting_end and is_to_end and self.open is not None else None
+
+    def _mind_termination(self, command: LicenseCommand) -> None:
+        """Remember a termination in line, and forget it once one had its turn."""
+        if self.open is not None:
+            self._termination_waits = self.open.termination_waits
+        elif isinstance(command, TerminateLicense | TerminateKey):
+            self._termination_waits = False
 
     def _attention(self, decision: Decision, desk: Desk) -> tuple[OutboxEvent, ...]:
         return tuple(
@@ -368,16 +383,14 @@ class CaseFile:
         self.operations[answer.fingerprint] = self.license.revision
         return answer.fingerprint, self.license.revision
 
-    def _audit(
-        self, envelope: Envelope, decision: Decision, revision: NewRevision | None, desk: Desk
-    ) -> AuditEntry | None:
-        """Return the next link of the chain; a number that is no license has none."""
-        if self.license is None:
-            return None
+    def _audit(self, envelope: Envelope, decision: Decision, revision: NewRevision | None, desk: Desk) -> AuditEntry:
+        """Return the next link of the chain, or a lone one for a number that is no license."""
         entry = encode_audit_entry(story_of(envelope, decision, self.license, revision, desk))
-        previous = self.audit_sha256
-        self.audit_sha256 = sha256(previous + entry).digest()
-        return AuditEntry(entry=entry, previous_sha256=previous, entry_sha256=self.audit_sha256)
+        previous = lone_root(entry) if self.license is None else self.audit_sha256
+        link = AuditEntry(entry=entry, previous_sha256=previous, entry_sha256=sha256(previous + entry).digest())
+        if self.license is not None:
+            self.audit_sha256 = link.entry_sha256
+        return link
 
 
 def _usage_report(decision: Decision, desk: Desk) -> UsageReport | None:

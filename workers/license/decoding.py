@@ -14,7 +14,7 @@ from shared.contracts.topics import HEADER_COMMAND_ID, HEADER_REPLY_PARTITION
 from shared.errors import InvalidRecordError
 from shared.kafka import ConsumedRecord
 from workers.license.case_file import ReceivedCommand
-from workers.runtime.careful_consumer import HEADER_UNREADABLE
+from workers.runtime.record_headers import headers_of, require_text
 
 COMMAND_ID_BYTES: Final = 16
 REPLY_PARTITION_BYTES: Final = 2
@@ -51,13 +51,7 @@ def read_record(record: ConsumedRecord, now_ms: int) -> Arrival:
 def _read_headers(record: ConsumedRecord) -> tuple[bytes | None, int | None]:
     command_id: bytes | None = None
     partition: int | None = None
-    for name, value in record.headers:
-        if name == HEADER_UNREADABLE:
-            raise InvalidRecordError(
-                "record_format", "the record could not be taken apart; its bytes are at its origin"
-            )
-        if value is None:
-            raise InvalidRecordError("header", f"header {name[:80]!r} is null")
+    for name, value in headers_of(record):
         if name == HEADER_COMMAND_ID:
             if command_id is not None:
                 raise InvalidRecordError("header", "cid stands there twice")
@@ -67,7 +61,7 @@ def _read_headers(record: ConsumedRecord) -> tuple[bytes | None, int | None]:
                 raise InvalidRecordError("header", "rp stands there twice")
             partition = int.from_bytes(_sized(name, value, REPLY_PARTITION_BYTES), "big")
         else:
-            _require_text(name, value)
+            require_text(name, value)
     if partition is not None and command_id is None:
         raise InvalidRecordError("header", "rp without cid: nobody can be told")
     return command_id, partition
@@ -77,13 +71,6 @@ def _sized(name: str, value: bytes, size: int) -> bytes:
     if len(value) != size:
         raise InvalidRecordError("header", f"{name} has {len(value)} bytes, not {size}")
     return value
-
-
-def _require_text(name: str, value: bytes) -> None:
-    try:
-        value.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidRecordError("header", f"header {name[:80]!r} is not UTF-8 at byte {error.start}") from None
 
 
 def _salvaged_address(record: ConsumedRecord) -> ReplyAddress | None:

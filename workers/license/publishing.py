@@ -130,7 +130,9 @@ class FastPublisher:
             self.metrics.outbox_rows["published"].inc(len(sent.acknowledged))
             self.metrics.outbox_rows["left"].inc(len(taken) - len(sent.acknowledged))
             if sent.failure:
-                log.warning("worker.outbox.left_to_relay", count=len(taken) - len(sent.acknowledged), why=sent.failure)
+                log.warning(
+                    "worker.outbox.left_to_relay", count=len(taken) - len(sent.acknowledged), reason=sent.failure
+                )
             await self.clock.sleep(queue.apart_seconds)
 
     async def _mark_now_and_then(self) -> None:

@@ -8,7 +8,7 @@ from shared.contracts.codec import decode_envelope
 from shared.contracts.commands import LicenseCommand, RecordProviderOutcome, TerminateLicense
 from shared.contracts.envelope import Envelope
 from shared.contracts.identifiers import CommandId, LicenseId, license_id
-from shared.contracts.key_commands import KeyCommand, PlanKey
+from shared.contracts.key_commands import KeyCommand, PlanKey, TerminateKey
 from shared.contracts.replies import Reply, ReplyAddress, ReplyStatus
 from shared.domain.case import PastRevision
 from shared.domain.decision import Alert, KnownRequest
@@ -262,9 +262,9 @@ def commands_in(lines: Iterable[tuple[WaitingCommand, ...]]) -> Iterator[License
 
 
 def is_expired(envelope: Envelope, system_now: datetime) -> bool:
-    """Whether a command was not begun by its deadline; a termination always runs (isv-endpoint 8.3)."""
+    """Whether a command was not begun by its deadline; a termination always runs, a key's too (isv-endpoint 8.3)."""
     return (
         envelope.deadline_at is not None
         and system_now >= envelope.deadline_at
-        and not isinstance(envelope.command, TerminateLicense)
+        and not isinstance(envelope.command, TerminateLicense | TerminateKey)
     )

@@ -13,6 +13,7 @@ from shared.contracts.key_commands import CreateKey, ModifyKey
 from shared.contracts.topics import LICENSE_EVENTS, PROVIDER_REQUESTS
 from shared.domain.case import RevisionCause
 from shared.domain.decision import (
+    Answer,
     CurrentBody,
     Decision,
     Done,
@@ -67,10 +68,17 @@ ASKED_MEMBERS = (
 """Members of commands that the audit tells; activation data and the registrant's name stay out."""
 
 
+UNTOLD_DETAILS = frozenset({"address", "uid", "parent"})
+"""Details of refusals that hold what the audit never does: addresses, machine ids, activation codes."""
+
+
 def story_of(
-    envelope: Envelope, decision: Decision, license: License, revision: NewRevision | None, desk: Desk
+    envelope: Envelope, decision: Decision, license: License | None, revision: NewRevision | None, desk: Desk
 ) -> dict[str, object]:
-    """Return what the audit tells of one command: who asked what and what became of it, and nothing secret."""
+    """Return what the audit tells of one command: who asked what and what became of it, and nothing secret.
+
+    `license` is as the command left it; None for a number that is none.
+    """
     command = envelope.command
     return {
         "command_id": envelope.command_id,
@@ -82,15 +90,27 @@ def story_of(
         "handled_at": desk.system_now,
         "business_time": desk.business_now,
         "outcome": outcome_of(decision),
-        "status": license.shown_status,
-        "product": license.product,
-        "expires_on": license.expires_on,
-        "revision": license.revision,
+        "status": None if license is None else license.shown_status,
+        "product": None if license is None else license.product,
+        "expires_on": None if license is None else license.expires_on,
+        "revision": None if license is None else license.revision,
         "body_sha256": None if revision is None else revision.body_sha256.hex(),
         "events": [kind for event in decision.events if (kind := event_type(event)) is not None],
         "orders": [step.kind for step in (*([decision.order] if decision.order else []), *decision.releases)],
         "alerts": [alert.text for alert in decision.alerts],
+        **_told_to_the_caller(decision),
     }
+
+
+def _told_to_the_caller(decision: Decision) -> dict[str, object]:
+    """Return what those learn who waited for an operation that ended, and what a refusal names."""
+    told: dict[str, object] = {}
+    if decision.settled_answer is not None:
+        told["settled"] = _word(decision.settled_answer, decision)
+    answer = decision.settled_answer or decision.answer
+    if isinstance(answer, Rejected):
+        told["why"] = {name: value for name, value in answer.details.items() if name not in UNTOLD_DETAILS}
+    return told
 
 
 def _asked(command: LicenseCommand) -> dict[str, object]:
@@ -103,7 +123,10 @@ def _asked(command: LicenseCommand) -> dict[str, object]:
 
 def outcome_of(decision: Decision) -> str:
     """Return one word for logs, metrics and audit: what became of a command."""
-    answer = decision.answer
+    return _word(decision.answer, decision)
+
+
+def _word(answer: Answer, decision: Decision) -> str:
     match answer:
         case CurrentBody() | KeyState():
             word = "done" if decision.events else "repeated"

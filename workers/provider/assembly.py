@@ -6,7 +6,7 @@ installation with what its entry overrides, so that each is used as if it were t
 
 from collections.abc import Callable, Mapping
 
-from shared.clock import SystemClock
+from shared.clock import SendClock, SystemClock
 from shared.domain.catalog import FIRST_PROVIDER_ACCOUNT
 from shared.domain.provider_operation import ServiceKind
 from shared.domain.provider_record import ClaimLimits
@@ -92,7 +92,7 @@ def order_runner(  # noqa: PLR0913 - what a runner stands on
     *,
     limits: ClaimLimits,
     rules: SettlingRules,
-    clock: SystemClock,
+    clock: SendClock,
     chance: Callable[[], float],
     provider_account: str = FIRST_PROVIDER_ACCOUNT,
     observer: LoggingProviderObserver | None = None,

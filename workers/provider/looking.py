@@ -4,7 +4,7 @@ Reads only. What a look says about the order is judged by `shared.domain`; here 
 order, and when it is worth nothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 
@@ -23,9 +23,10 @@ from shared.domain.provider_operation import (
     SetNodes,
 )
 from shared.domain.provider_outcome import Refusal
-from shared.domain.provider_record import LinkedServices, ProviderOrder
+from shared.domain.provider_record import ProviderOrder
 from shared.domain.provider_service import (
     ChargeList,
+    ChargeRow,
     Finding,
     Found,
     ServiceForm,
@@ -87,7 +88,7 @@ class Looker:
     book: OrderBook
     client: ProviderClient
     provider_account: str
-    _lists: SharedRead[tuple[LinkedServices, ServiceList]] = field(init=False)
+    _lists: SharedRead[tuple[Mapping[str, Elid], ServiceList]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Share list reads among all orders of the account."""
@@ -132,10 +133,9 @@ class Looker:
                 look=Look.of(finding, looked_at=looked_at, charges=witness),
                 expires_on=form.expires_on if form is not None and isinstance(operation, RenewService) else None,
             )
-        linked, services = await self._lists.fresh()
-        finding = await self._find(order, operation, linked, services)
-        explained = {row.elid for row in services.rows} | linked.by_elid.keys()
-        witness = _witness(charges, order, explained=explained)
+        canaries, services = await self._lists.fresh()
+        finding = await self._find(order, operation, services, has_canary=type(operation).__name__ in canaries)
+        witness = await self._charges_witness(order, charges, services)
         return Sighting(look=Look.of(finding, looked_at=looked_at, charges=witness))
 
     async def form(self, order: ProviderOrder, elid: Elid) -> ServiceForm | None:
@@ -145,14 +145,13 @@ class Looker:
         form = await self.client.read_service(elid, kinds)
         return None if form is not None and form.status is ServiceStatus.DELETED else form
 
-    async def _read_lists(self) -> tuple[LinkedServices, ServiceList]:
-        linked = await self.book.linked(self.provider_account)
-        canaries = [elid for elids in linked.canaries.values() for elid in elids]
-        return linked, await self.client.read_services(canaries)
+    async def _read_lists(self) -> tuple[Mapping[str, Elid], ServiceList]:
+        canaries = await self.book.canaries(self.provider_account)
+        return canaries, await self.client.read_services(sorted(canaries.values()))
 
     async def _before_order(self, order: ProviderOrder, operation: OrderOperation) -> Sight:
-        linked, services = await self._lists.fresh()
-        marked = _marked(order, services, linked)
+        _, services = await self._lists.fresh()
+        marked = await self._marked(order, services)
         if marked:
             return Sight(elids=marked)
         if not services.conclusive:
@@ -185,23 +184,53 @@ class Looker:
         return Finding(elids=(operation.elid,) if done else (), how=Found.VALUE, conclusive=True)
 
     async def _find(
-        self, order: ProviderOrder, operation: OrderOperation, linked: LinkedServices, services: ServiceList
+        self, order: ProviderOrder, operation: OrderOperation, services: ServiceList, *, has_canary: bool
     ) -> Finding:
+        marked = await self._marked(order, services)
+        if marked:
+            return Finding(elids=marked, how=Found.MARKER, conclusive=services.conclusive)
+        fresh = {row.elid for row in services.rows if not row.markers} - order.snapshot
+        linked = await self.book.linked(self.provider_account, fresh)
         sought = Sought(
             operation=operation,
             marker=order.marker,
             sent_on=(order.sent_at or order.intended_at).date(),
             snapshot=order.snapshot,
-            linked=frozenset(linked.by_elid) - ({order.elid} if order.elid is not None else frozenset()),
+            linked=frozenset(linked) - ({order.elid} if order.elid is not None else frozenset()),
         )
-        marked = _marked(order, services, linked)
-        if marked:
-            return Finding(elids=marked, how=Found.MARKER, conclusive=services.conclusive)
         finding = look_for(services, sought)
         if finding.possible:
             finding = look_for(await self._completed(order, services, finding.possible), sought)
-        has_canary = bool(linked.canaries.get(type(operation).__name__))
         return replace(finding, conclusive=finding.conclusive and has_canary)
+
+    async def _marked(self, order: ProviderOrder, services: ServiceList) -> tuple[Elid, ...]:
+        """Return the living services that carry a marker of the order, those of an earlier attempt too."""
+        ours = set(order.markers)
+        marked = {
+            row.elid
+            for row in services.rows
+            if row.status is not ServiceStatus.DELETED and not ours.isdisjoint(row.markers)
+        }
+        linked = await self.book.linked(self.provider_account, marked)
+        return tuple(sorted(elid for elid in marked if linked.get(elid, order.order_id) == order.order_id))
+
+    async def _charges_witness(self, order: ProviderOrder, charges: ChargeList, services: ServiceList) -> ChargeWitness:
+        """Return what the ledger says beside a look for a new service: what lives, or an order of ours made, explains.
+
+        A service that is deleted may be the one sought, charged for and dead at birth, unless it stood there before or
+        carries the marker of another order.
+        """
+        ours = set(order.markers)
+        others = frozenset(
+            row.elid
+            for row in services.rows
+            if row.status is not ServiceStatus.DELETED
+            or row.elid in order.snapshot
+            or (row.markers and ours.isdisjoint(row.markers))
+        )
+        named = {row.elid for row in _unexplained(charges, order, explained=others) if row.elid is not None}
+        made = await self.book.linked(self.provider_account, named)
+        return _witness(charges, order, explained=others | made.keys())
 
     async def _completed(self, order: ProviderOrder, services: ServiceList, possible: Collection[Elid]) -> ServiceList:
         wanted = sorted(possible)[:FORMS_READ_MAX]
@@ -210,27 +239,16 @@ class Looker:
         return replace(services, rows=rows)
 
 
-def _marked(order: ProviderOrder, services: ServiceList, linked: LinkedServices) -> tuple[Elid, ...]:
-    """Return the living services that carry a marker of the order, those of an earlier attempt too."""
-    ours = set(order.markers)
-    return tuple(
-        sorted(
-            row.elid
-            for row in services.rows
-            if row.status is not ServiceStatus.DELETED
-            and not ours.isdisjoint(row.markers)
-            and linked.by_elid.get(row.elid, order.order_id) == order.order_id
-        )
-    )
-
-
 def _witness(charges: ChargeList, order: ProviderOrder, *, explained: Collection[Elid]) -> ChargeWitness:
     if not charges.conclusive:
         return ChargeWitness.UNREADABLE
-    left = unexplained_charges(
+    return ChargeWitness.UNEXPLAINED if _unexplained(charges, order, explained=explained) else ChargeWitness.CLEAN
+
+
+def _unexplained(charges: ChargeList, order: ProviderOrder, *, explained: Collection[Elid]) -> tuple[ChargeRow, ...]:
+    return unexplained_charges(
         charges.rows,
         explained=explained,
         known_charges=order.known_charges,
         sent_on=(order.sent_at or order.intended_at).date(),
     )
-    return ChargeWitness.UNEXPLAINED if left else ChargeWitness.CLEAN

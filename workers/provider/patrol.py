@@ -16,16 +16,21 @@ from workers.provider.ports import FORM_KINDS, ProviderClient, ProviderReadError
 READS_MAX = 3
 
 
+def counting(ours: OurSide) -> frozenset[Elid]:
+    """Return the services that are held with a number of nodes."""
+    return frozenset(holding.service.elid for holding in ours.holdings if holding.service.data.nodes is not None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patrol:
     """Reads the provider's side."""
 
     client: ProviderClient
 
-    async def read(self, ours: OurSide, *, doubtful: Collection[Elid] | None = None) -> TheirSide:
+    async def read(self, ours: OurSide, *, counted: Collection[Elid]) -> TheirSide:
         """Return what the panel shows now. Raises `ProviderReadError` when it does not show everything.
 
-        Numbers of nodes stand in forms alone, one call each: of `doubtful` services where those are named, else of all.
+        Numbers of nodes stand in forms alone, one call each: those of the services `counted` are read.
         """
         rows = await self._rows()
         charges = await self.client.read_charges()
@@ -35,8 +40,7 @@ class Patrol:
         forms: dict[Elid, ServiceForm | None] = {}
         for holding in ours.holdings:
             elid, sku = holding.service.elid, holding.service.sku
-            counts_nodes = holding.service.data.nodes is not None and (doubtful is None or elid in doubtful)
-            if elid not in alive or counts_nodes:
+            if elid not in alive or elid in counted:
                 forms[elid] = await self._form(elid, sku, ours.catalog)
         return TheirSide(
             rows=[*rows, *_unlisted(forms, alive)],

@@ -1,6 +1,6 @@
 """What the provider role needs from the outside, in its own words: a panel to call, and a fence before every send."""
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import date, datetime
 from typing import Protocol
 from uuid import UUID
@@ -11,10 +11,10 @@ from shared.domain.open_operation import AttentionKind
 from shared.domain.provider_operation import Elid, Marker, OrderFunction, ProviderOperation, ServiceKind
 from shared.domain.provider_order import ClaimObstacle, Judgement, OrderState, Pause
 from shared.domain.provider_outcome import Evidence, Refusal, SendOutcome
-from shared.domain.provider_record import AccountPause, Claim, ClaimLimits, LinkedServices, ProviderOrder
+from shared.domain.provider_record import AccountPause, Claim, ClaimLimits, ProviderOrder
 from shared.domain.provider_service import Balance, ChargeList, ServiceForm, ServiceList
 from shared.domain.provider_settling import Look, Settled
-from shared.domain.provider_sweep import NewFinding, Sweep, SweepClaim
+from shared.domain.provider_sweep import NewFinding, Sweep, SweepClaim, Turn
 from shared.errors import KeywayError
 
 Fence = Callable[[], Awaitable[bool]]
@@ -165,8 +165,12 @@ class OrderBook(Protocol):
         """Let the order be due in so many seconds, or never by itself (None)."""
         ...
 
-    async def linked(self, provider_account: str) -> LinkedServices:
-        """Return our services upstream."""
+    async def canaries(self, provider_account: str) -> Mapping[str, Elid]:
+        """Return per name of an order operation a service that is known to be alive, where there is one."""
+        ...
+
+    async def linked(self, provider_account: str, elids: Collection[Elid]) -> Mapping[Elid, UUID]:
+        """Return which of the services orders of ours made, and the order that made each."""
         ...
 
     async def detail(self, order_id: UUID, *, expires_on: date | None, key: str | None) -> bool:
@@ -233,8 +237,8 @@ class SweepBook(Protocol):
         """Keep findings, tell of the new ones and return how many those are; None when the sweep was lost."""
         ...
 
-    async def finish(self, claim: SweepClaim, differences: Sequence[Difference]) -> int | None:
-        """End the sweep and close the findings that it did not meet; how many. None when it was lost."""
+    async def finish(self, claim: SweepClaim, differences: Sequence[Difference], turn: Turn) -> int | None:
+        """End the sweep and close the findings that it looked for and did not meet; how many. None: it was lost."""
         ...
 
     async def fail(self, claim: SweepClaim, failure: str) -> bool:

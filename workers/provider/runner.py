@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar, assert_never
 from uuid import UUID
 
-from shared.clock import SystemClock
+from shared.clock import SendClock
 from shared.domain.provider_operation import ChangeService, Marker, SetNodes
 from shared.domain.provider_order import ClaimObstacle, Judgement, OrderState, Pause, Trigger, judge, put_off
 from shared.domain.provider_outcome import Confirmed, Evidence, Refused, SendOutcome
@@ -49,7 +49,7 @@ class OrderRunner:
     finisher: Finisher
     limits: ClaimLimits
     provider_account: str
-    clock: SystemClock
+    clock: SendClock
     chance: Callable[[], float]
     observer: RunnerObserver
     _money: asyncio.Semaphore = field(init=False)
@@ -112,7 +112,7 @@ class OrderRunner:
     async def _attempt(self, order: ProviderOrder, sight: Sight) -> None:
         """Claim the order and send it once, or close the claim with what was found."""
         await self.client.take_turn()
-        window_ends = self.clock.monotonic() + self.limits.send_window_seconds
+        window_ends = self.clock.since_boot() + self.limits.send_window_seconds
         claim = await self.book.claim(
             order.order_id,
             self.limits,
@@ -139,9 +139,9 @@ class OrderRunner:
         """Send once, showing meanwhile that this worker lives."""
 
         async def fence() -> bool:
-            if self.clock.monotonic() >= window_ends or not await self.book.pass_fence(claim):
+            if self.clock.since_boot() >= window_ends or not await self.book.pass_fence(claim):
                 return False
-            return self.clock.monotonic() < window_ends
+            return self.clock.since_boot() < window_ends
 
         async with asyncio.TaskGroup() as group:
             keeper = group.create_task(self._keep(claim))

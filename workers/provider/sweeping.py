@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from uuid import UUID
 
 from shared.clock import SystemClock
-from shared.domain.drift import Difference, compare, lasting
+from shared.domain.drift import Difference, OurSide, compare, lasting
 from shared.domain.provider_operation import Elid
 from shared.domain.provider_order import Pause
-from shared.domain.provider_sweep import SweepClaim, findings_of
+from shared.domain.provider_sweep import FORMS_PER_TURN, SweepClaim, Turn, findings_of, turn_of
 from shared.errors import ConfigurationError, KeywayError, UnavailableError
-from workers.provider.patrol import Patrol
+from workers.provider.patrol import Patrol, counting
 from workers.provider.ports import OrderBook, OurBooks, ProviderClient, ProviderReadError, SweepBook, SweepObserver
 
 KEEP_SECONDS = 4.0
@@ -43,6 +43,14 @@ class SweptAccount:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """What a sweep found, and whose numbers of nodes it read for it."""
+
+    differences: Sequence[Difference]
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sweeper:
     """Carries sweeps out for the provider accounts that this worker can call."""
 
@@ -51,6 +59,7 @@ class Sweeper:
     accounts: Mapping[str, SweptAccount]
     clock: SystemClock
     observer: SweepObserver
+    forms_per_turn: int = FORMS_PER_TURN
 
     async def carry(self, sweep_id: UUID) -> None:
         """Carry the sweep out unless it is over, under way or about an account of somebody else.
@@ -65,7 +74,7 @@ class Sweeper:
             return
         began = self.clock.monotonic()
         try:
-            differences = await self._compared_in_time(claim)
+            found = await self._compared_in_time(claim)
         except SweepFailedError as error:
             await self.book.fail(claim, str(error))
             self.observer.sweep_failed(claim, str(error))
@@ -75,21 +84,22 @@ class Sweeper:
         except Exception as error:
             await self.book.fail(claim, f"a defect of ours: {type(error).__name__}")  # else it would run for ever
             raise
+        differences = found.differences
         told = await self._note(claim, differences)
-        closed = None if told is None else await self.book.finish(claim, differences)
+        closed = None if told is None else await self.book.finish(claim, differences, found.turn)
         if told is None or closed is None:
             self.observer.sweep_failed(claim, "another worker has begun it again")
             return
         seconds = self.clock.monotonic() - began
         self.observer.sweep_done(claim, differences=len(differences), told=told, closed=closed, seconds=seconds)
 
-    async def _compared_in_time(self, claim: SweepClaim) -> Sequence[Difference]:
+    async def _compared_in_time(self, claim: SweepClaim) -> Compared:
         """Return what differs, showing meanwhile that this worker lives. Raises `SweepFailedError`."""
         try:
             async with asyncio.timeout(SWEEP_SECONDS_MAX) as limit, asyncio.TaskGroup() as group:
                 keeper = group.create_task(self._keep(claim, limit))
                 try:
-                    return await self._compared(claim.provider_account)
+                    return await self._compared(claim)
                 finally:
                     keeper.cancel()
         except TimeoutError:
@@ -107,30 +117,39 @@ class Sweeper:
             except UnavailableError:
                 continue  # the lease may run out meanwhile: then every write finds out
 
-    async def _compared(self, account: str) -> Sequence[Difference]:
+    async def _compared(self, claim: SweepClaim) -> Compared:
         """Compare; what differs is compared once more, so that what is only under way is not told."""
+        account = claim.provider_account
         pause = await self.accounts[account].orders.pause(account)
         if pause.paused_until is not None:
             raise SweepFailedError(f"the account pauses until {pause.paused_until:%H:%M:%S}Z ({pause.reason})")
-        first = await self._once(account)
+        ours = await self._ours(account)
+        turn = turn_of(counting(ours), claim, forms_max=self.forms_per_turn)
+        first = await self._against(ours, account, turn.read)
         if not first:
-            return first
+            return Compared(differences=first, turn=turn)
         await self.clock.sleep(SETTLE_DOWN_SECONDS)
         doubtful = {each.elid for each in first if each.elid is not None}
-        return lasting(first, await self._once(account, doubtful))
+        again = await self._ours(account)
+        second = await self._against(again, account, counting(again) & doubtful)
+        return Compared(differences=lasting(first, second), turn=turn)
 
-    async def _once(self, account: str, doubtful: Collection[Elid] | None = None) -> Sequence[Difference]:
+    async def _ours(self, account: str) -> OurSide:
         try:
             ours = await self.ours.read(account)
-            if ours is None:
-                raise SweepFailedError("there is no catalog yet: load one with `keyway catalog apply FILE`")
-            theirs = await Patrol(client=self.accounts[account].client).read(ours, doubtful=doubtful)
+        except ConfigurationError as error:
+            raise SweepFailedError(str(error)) from None
+        if ours is None:
+            raise SweepFailedError("there is no catalog yet: load one with `keyway catalog apply FILE`")
+        return ours
+
+    async def _against(self, ours: OurSide, account: str, counted: Collection[Elid]) -> Sequence[Difference]:
+        try:
+            theirs = await Patrol(client=self.accounts[account].client).read(ours, counted=counted)
         except ProviderReadError as error:
             if error.pause is not Pause.NONE:
                 await self.accounts[account].orders.hold_off(account, error.pause)
             raise SweepFailedError(f"the panel cannot be read: {error}") from None
-        except ConfigurationError as error:
-            raise SweepFailedError(str(error)) from None
         found = await asyncio.to_thread(compare, ours, theirs)  # pure, and long for a large account
         return tuple(replace(each, account=account) for each in found)
 

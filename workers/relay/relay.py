@@ -10,24 +10,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
-import structlog
-
 from shared.clock import SystemClock
 from shared.domain.outgoing import in_order
-from shared.errors import ConflictError, UnavailableError
+from shared.errors import UnavailableError
 from shared.telemetry.health import Probe
 from shared.telemetry.metrics import RelayMetrics
 from workers.relay.ports import Outbox, Press
-from workers.runtime.backoff import delay_seconds
+from workers.runtime.leading import Rounds
 
 GRACE_SECONDS = 2.0
 """Four times the interval in which those who publish at once mark their rows, and time for slow ones."""
 ROWS_MAX = 500
 LOOK_SECONDS = 0.25
 STAND_BY_SECONDS = 0.5
-LOG_EVERY_ATTEMPTS = 10
-
-log = structlog.get_logger()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,34 +39,23 @@ class Relay:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Publish until `stop` is set. Never raises for a machine that is down."""
-        failures = 0
-        leads = False
-        while not stop.is_set():
-            try:
-                led, leads = leads, await self.outbox.lead()
-                if leads and not led:
-                    log.info("relay.leads")
-                busy = await self._round() if leads else False
-            except (UnavailableError, ConflictError) as error:
-                leads = False
-                failures += 1
-                self.metrics.failed.inc()
-                if failures % LOG_EVERY_ATTEMPTS == 1:
-                    log.warning("relay.round.failed", detail=error, attempt=failures)
-                await self.clock.sleep(delay_seconds(failures, self.chance()))
-                continue
-            finally:
-                self.metrics.active.set(leads)
-            failures = 0
-            self.probe.succeeded("active" if leads else "standing by")
-            if not busy:
-                await self.clock.sleep(LOOK_SECONDS if leads else STAND_BY_SECONDS)
+        rounds = Rounds(
+            lead=self.outbox.lead,
+            work=self._round,
+            stand_by_seconds=STAND_BY_SECONDS,
+            clock=self.clock,
+            chance=self.chance,
+            active=self.metrics.active,
+            failed=self.metrics.failed,
+            probe=self.probe,
+        )
+        await rounds.run(stop)
 
-    async def _round(self) -> bool:
-        """Publish and count one portion; whether there is probably more. Raises `UnavailableError`."""
+    async def _round(self) -> float:
+        """Publish and count one portion; no pause while there is probably more. Raises `UnavailableError`."""
         now = self.clock.now()
         records, published = await self.outbox.due(now - timedelta(seconds=self.grace_seconds), ROWS_MAX)
-        known: int = 0
+        known = 0
         if records:
             sent = await self.press.send(in_order(records, published))
             known = len(sent.acknowledged)
@@ -83,4 +67,5 @@ class Relay:
         counted = await self.outbox.count(ROWS_MAX)
         oldest = await self.outbox.oldest()
         self.metrics.oldest_seconds.set(0 if oldest is None else max(0.0, (now - oldest).total_seconds()))
-        return (len(records) == ROWS_MAX and known > 0) or counted == ROWS_MAX
+        busy = (len(records) == ROWS_MAX and known > 0) or counted == ROWS_MAX
+        return 0 if busy else LOOK_SECONDS

@@ -39,18 +39,18 @@ class Consumption:
         Raises `UnavailableError` when no broker answers at the start, and whatever ended a part of it later.
         """
         async with asyncio.TaskGroup() as group:
-            parts = [
-                group.create_task(part)
-                for part in (self.lane.work(), self.lane.settle(), self.offsets.run(), self.watch.run())
-            ]
+            asking = [group.create_task(part) for part in (self.offsets.run(), self.watch.run())]
+            carrying = [group.create_task(part) for part in (self.lane.work(), self.lane.settle())]
             try:
                 if await self._join(stop):
                     self.when_joined()
                     await stop.wait()
                     await self._finish()
             finally:
+                for part in asking:  # or they ask over a client that has ended, which would connect again for them
+                    part.cancel()
                 await self.subscription.close()
-            for part in parts:
+            for part in carrying:
                 part.cancel()
 
     async def _join(self, stop: asyncio.Event) -> bool:

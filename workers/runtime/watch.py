@@ -82,15 +82,19 @@ class WorkerWatch:
 
     async def _watch_kafka(self) -> None:
         probe = self._probes["kafka"]
-        answered_at = self.clock.monotonic()
+        silent_since: float | None = None
         while True:
             consumer = self.subscription.consumer
             if consumer is None or not self.subscription.is_started:
-                answered_at = self.clock.monotonic()
+                silent_since = None
             elif await _answers(consumer.committed(TopicPartition(self.topic, 0))):
-                answered_at = self.clock.monotonic()
+                silent_since = None
                 probe.succeeded("the group's coordinator answered")
-            elif self.clock.monotonic() - answered_at > COORDINATOR_LOST_SECONDS and await _answers(consumer.topics()):
+            elif not await _answers(consumer.topics()):
+                silent_since = None  # the broker is away: once it is back, its coordinator has its whole time to answer
+            elif silent_since is None:
+                silent_since = self.clock.monotonic()
+            elif self.clock.monotonic() - silent_since > COORDINATOR_LOST_SECONDS:
                 # Seen after a broker's sudden death: the client waits for its coordinator and never asks again.
                 raise PartDiedError("the broker answers, but the client has lost the group's coordinator for good")
             await self.clock.sleep(LOOK_SECONDS)

@@ -55,6 +55,14 @@ class Orders(Protocol):
         ...
 
 
+class Overdue(Protocol):
+    """The provider orders that nothing moves on."""
+
+    async def tell(self, *, after_seconds: float, orders_max: int) -> int:
+        """Tell people of orders that wait for so long, each once; return how many. `UnavailableError`."""
+        ...
+
+
 class DueSweep(Protocol):
     """A sweep to ring for."""
 

@@ -14,10 +14,9 @@ from shared.clock import BusinessClock, SystemClock
 from shared.contracts.commands import CloseUpstream, LapseLicense, LicenseCommand
 from shared.contracts.identifiers import LicenseId
 from shared.domain.catalog import Catalog
-from shared.errors import ConflictError, StoreRefusedError, UnavailableError
 from shared.telemetry.health import Probe
 from shared.telemetry.metrics import SchedulerMetrics
-from workers.runtime.backoff import delay_seconds
+from workers.runtime.leading import Rounds
 from workers.scheduler.due import (
     SWEEPS_KEPT_DAYS,
     Every,
@@ -27,7 +26,7 @@ from workers.scheduler.due import (
     names_over,
     wind_downs_over,
 )
-from workers.scheduler.ports import Orders, Post, Schedule, Sweeps
+from workers.scheduler.ports import Orders, Overdue, Post, Schedule, Sweeps
 
 LOOK_SECONDS = 0.5
 STAND_BY_SECONDS = 1.0
@@ -38,12 +37,15 @@ FORGET_NAMES_SECONDS = 60.0
 RING_AGAIN_SECONDS = 5.0
 PATROL_LOOK_SECONDS = 1.0
 ASK_AGAIN_SECONDS = 30.0
+OVERDUE_SECONDS = 1800.0
+"""Twice the time after which an unknown outcome goes to people: whatever waits longer, somebody should look."""
+OVERDUE_LOOK_SECONDS = 60.0
+OVERDUE_MAX = 100
 ORDERS_MAX = 200
 SWEEPS_MAX = 50
 LICENSES_MAX = 500
 NAMES_MAX = 1000
 """Named requests forgotten by one statement; while there are more, every round takes as many."""
-LOG_EVERY_ATTEMPTS = 10
 
 log = structlog.get_logger()
 
@@ -54,6 +56,7 @@ class Scheduler:
 
     schedule: Schedule
     orders: Orders
+    overdue: Overdue
     sweeps: Sweeps
     patrol_seconds: float
     """Each provider account is compared so often."""
@@ -69,39 +72,26 @@ class Scheduler:
     _patrol: Every = field(default_factory=lambda: Every(PATROL_LOOK_SECONDS), init=False)
     _forget: Every = field(default_factory=lambda: Every(FORGET_SECONDS), init=False)
     _forget_names: Every = field(default_factory=lambda: Every(FORGET_NAMES_SECONDS), init=False)
+    _overdue_look: Every = field(default_factory=lambda: Every(OVERDUE_LOOK_SECONDS), init=False)
     _asked: Recently = field(default_factory=lambda: Recently(ASK_AGAIN_SECONDS), init=False)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Do what is due until `stop` is set. Never raises for a machine that is down."""
-        failures = 0
-        leads = False
-        while not stop.is_set():
-            try:
-                led, leads = leads, await self.schedule.lead()
-                if leads and not led:
-                    log.info("scheduler.leads")
-                if leads:
-                    await self._round()
-            except (UnavailableError, ConflictError, StoreRefusedError) as error:
-                leads = False
-                failures += 1
-                self.metrics.failed.inc()
-                if failures % LOG_EVERY_ATTEMPTS == 1:
-                    log.warning("scheduler.round.failed", detail=error, attempt=failures)
-                await self.clock.sleep(delay_seconds(failures, self.chance()))
-                continue
-            finally:
-                self.metrics.active.set(leads)
-            failures = 0
-            self.probe.succeeded("active" if leads else "standing by")
-            await self.clock.sleep(LOOK_SECONDS if leads else STAND_BY_SECONDS)
+        rounds = Rounds(
+            lead=self.schedule.lead,
+            work=self._round,
+            stand_by_seconds=STAND_BY_SECONDS,
+            clock=self.clock,
+            chance=self.chance,
+            active=self.metrics.active,
+            failed=self.metrics.failed,
+            probe=self.probe,
+        )
+        await rounds.run(stop)
 
-    async def _round(self) -> None:
+    async def _round(self) -> float:
         now = self.clock.monotonic()
-        due = await self.orders.ring(orders_max=ORDERS_MAX, again_seconds=RING_AGAIN_SECONDS)
-        if due:
-            await self.post.bells(due)
-            self.metrics.sent["bell"].inc(len(due))
+        await self._order_round(now)
         await self._patrol_round(now)
         if self._lapse.is_due(now):
             lapsing = await self.schedule.lapsing(latest_day_over(self.business_clock.now()), LICENSES_MAX)
@@ -121,6 +111,18 @@ class Scheduler:
                 log.info("scheduler.named_requests.forgotten", count=names)
             if names == NAMES_MAX:
                 self._forget_names.again()
+        return LOOK_SECONDS
+
+    async def _order_round(self, now: float) -> None:
+        """Ring for the orders that are due, and tell people of those that nothing moves on."""
+        due = await self.orders.ring(orders_max=ORDERS_MAX, again_seconds=RING_AGAIN_SECONDS)
+        if due:
+            await self.post.bells(due)
+            self.metrics.sent["bell"].inc(len(due))
+        if self._overdue_look.is_due(now):
+            told = await self.overdue.tell(after_seconds=OVERDUE_SECONDS, orders_max=OVERDUE_MAX)
+            if told:
+                log.warning("scheduler.orders.overdue", count=told)
 
     async def _patrol_round(self, now: float) -> None:
         """Ask for the comparisons that are due and ring for all that nobody carries: people ask for some, too."""

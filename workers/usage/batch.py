@@ -6,28 +6,27 @@ handler itself trips over is set aside alone and never holds up the records besi
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Protocol
 
 import structlog
 
 from shared.clock import SystemClock
 from shared.contracts.codec import decode_usage
 from shared.contracts.usage import ReportedUsage
-from shared.errors import InvalidRecordError, KeywayError, UnavailableError
+from shared.errors import InvalidRecordError, KeywayError
 from shared.kafka import ConsumedRecord
-from shared.telemetry.metrics import Phase, RetriedStep, UsageMetrics, UsageOutcome, WorkerMetrics
-from workers.runtime.backoff import delay_seconds
+from shared.telemetry.metrics import Phase, UsageMetrics, UsageOutcome, WorkerMetrics
 from workers.runtime.careful_consumer import HEADER_UNREADABLE
 from workers.runtime.dead_letters import DeadLetters
+from workers.runtime.patience import until_done
 from workers.runtime.shipment import Shipment
 from workers.usage.handler import ReceivedUsage, Verdict, marks_of
 
 FAULTS_MAX = 16
 """Records set aside because our own code tripped over them; beyond, the process ends: it is not the records."""
-LOG_EVERY_ATTEMPTS = 10
 
 log = structlog.get_logger()
-Outcome = TypeVar("Outcome")
 
 
 class Handler(Protocol):
@@ -90,9 +89,7 @@ class UsageBatchWorker:
         self, received: Sequence[ReceivedUsage], is_stale: Callable[[], bool]
     ) -> Sequence[Verdict] | None:
         try:
-            return await self._patiently(lambda: self.handler.handle(received), is_stale)
-        except UsageFaultsError:
-            raise
+            return await self._patiently(self.handler.handle, received, is_stale)
         except Exception:
             log.exception("worker.handler.tripped", count=len(received))
             return await self._handle_apart(received, is_stale)
@@ -112,26 +109,26 @@ class UsageBatchWorker:
                 f"the handler failed on {self._faults} events; nothing more is set aside: see the log for the cause"
             )
 
-        async def set_aside() -> Sequence[Verdict]:
-            await self.handler.move_watermark(marks_of(received))
-            return (Verdict(dead_letter=InvalidRecordError("handler_fault", "our own code failed on this event")),)
+        return await self._patiently(self._set_aside, received, is_stale)
 
-        return await self._patiently(set_aside, is_stale)
+    async def _set_aside(self, received: Sequence[ReceivedUsage]) -> Sequence[Verdict]:
+        await self.handler.move_watermark(marks_of(received))
+        return (Verdict(dead_letter=InvalidRecordError("handler_fault", "our own code failed on this event")),)
 
-    async def _patiently(self, work: Callable[[], Awaitable[Outcome]], is_stale: Callable[[], bool]) -> Outcome | None:
-        """Return what `work` returns, tried until the machines answer; None when the records were taken away."""
-        attempt = 0
-        while True:
-            try:
-                return await work()
-            except UnavailableError as error:
-                attempt += 1
-                self.metrics.retries[RetriedStep.HANDLE].inc()
-                if attempt % LOG_EVERY_ATTEMPTS == 1:
-                    log.warning("worker.batch.failed", detail=error, attempt=attempt)
-            if is_stale():
-                return None
-            await self.clock.sleep(delay_seconds(attempt, self.chance()))
+    async def _patiently(
+        self,
+        work: Callable[[Sequence[ReceivedUsage]], Awaitable[Sequence[Verdict]]],
+        received: Sequence[ReceivedUsage],
+        is_stale: Callable[[], bool],
+    ) -> Sequence[Verdict] | None:
+        return await until_done(
+            partial(work, received),
+            is_stale,
+            count=len(received),
+            clock=self.clock,
+            chance=self.chance,
+            metrics=self.metrics,
+        )
 
 
 def read_usage_record(record: ConsumedRecord) -> ReceivedUsage:
