@@ -87,7 +87,6 @@ async def test_paused_broker_is_sat_out_without_a_restart(local_installation: In
 
         assert not ready_while_paused
         assert set(replies) == {e.command_id.bytes for e in (*before, *after)}
-        assert sum((await stand.committed()).values()) == 200
 
 
 async def test_killed_broker_that_comes_back_finds_the_worker_at_work(local_installation: Installation) -> None:
